@@ -1,0 +1,239 @@
+"""The words a flow file is written in: durations, sizes, rates, secrets, patterns, expectations on values.
+
+Each type says how its text is read, what is wrong with it and how to mend it, and its JSON schema. They are used as
+metadata of annotations (`Annotated[float, DURATION]`), so that a step is a plain frozen dataclass: `config.decode` reads
+the annotations, and a run that only executes steps pays for no validation library. (Importing pydantic costs as much as
+half of all the libraries a run needs; `tests/benchmarks/cold_start.py` measures it.)
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from otelprobe.reasons import CheckFailed, Reason
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scalar:
+    """How one kind of text becomes a value.
+
+    `parse` raises ValueError with a message that says what is expected and never repeats the input (it may be a secret).
+    """
+
+    parse: Callable[[object], Any]
+    schema: Mapping[str, object] = field(default_factory=dict)
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SIZES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
+_PER = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB|kB|MB|GB)")
+_RATE = re.compile(r"(\d+)/(s|min|m|h|d)")
+_PERCENT = re.compile(r"(\d+(?:\.\d+)?)%")
+
+
+def parse_duration(value: object) -> float:
+    """Read `250ms`, `5s`, `15m`, `2h`, `90d` or a sum such as `1h30m` as seconds."""
+    if isinstance(value, str) and _DURATION.fullmatch(value):
+        return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        raise ValueError("a duration needs a unit: write 250ms, 5s, 15m, 2h or 90d")
+    raise ValueError("not a duration: write 250ms, 5s, 15m, 2h or 90d")
+
+
+def _positive_duration(value: object) -> float:
+    seconds = parse_duration(value)
+    if seconds <= 0:
+        raise ValueError("the duration must be longer than zero")
+    return seconds
+
+
+def parse_size(value: object) -> int:
+    """Read `512B`, `64KiB`, `1MiB`, `10MB` as bytes."""
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if match:
+        return int(match[1]) * _SIZES[match[2]]
+    if isinstance(value, int) and not isinstance(value, bool):
+        raise ValueError("a size needs a unit: write 512B, 64KiB or 1MiB")
+    raise ValueError("not a size: write 512B, 64KiB or 1MiB")
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` per `per` seconds."""
+
+    count: int
+    per: float
+
+
+def parse_rate(value: object) -> Rate:
+    """Read `30/min` as 30 per 60 seconds."""
+    match = _RATE.fullmatch(value) if isinstance(value, str) else None
+    if not match or int(match[1]) == 0:
+        raise ValueError("not a rate: write 30/min, 5/s or 1000/h")
+    return Rate(int(match[1]), _PER[match[2]])
+
+
+def parse_percent(value: object) -> float:
+    """Read `99.9%` as 0.999."""
+    match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
+    if not match or not 0 < float(match[1]) < 100:
+        raise ValueError("not a percentage between 0% and 100%: write 99.9%")
+    return round(float(match[1]) / 100, 10)
+
+
+def parse_regex(value: object) -> re.Pattern[str]:
+    """Compile a regular expression of Python's `re`."""
+    if not isinstance(value, str):
+        raise ValueError("not a regular expression: write it as text, in quotes")
+    try:
+        return re.compile(value)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error.msg} at position {error.pos}") from None
+
+
+def parse_url(value: object) -> str:
+    """Accept an absolute http or https URL without user information; `${name}` may stand in its path and query."""
+    if not isinstance(value, str):
+        raise ValueError("not a URL: write https://host/path")
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("not a URL: its port or host cannot be read") from None
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("not an absolute URL: write https://host/path")
+    if parts.username is not None or parts.password is not None:
+        raise ValueError("no user or password in a URL: use auth: {basic: ...}")
+    if "${" in parts.netloc:
+        raise ValueError("the host of a URL is fixed: ${...} may stand in its path and query only")
+    if any(c.isspace() or ord(c) < 32 for c in value):
+        raise ValueError("white space in a URL: write it percent-encoded")
+    return value
+
+
+@cache
+def compile_jsonpath(text: str) -> Any:
+    """Compile an RFC 9535 query with python-jsonpath, strictly; ValueError if it is none. Imported on first use."""
+    from jsonpath import JSONPathEnvironment  # noqa: PLC0415 - 0.1 s that flows without JSON paths need not pay
+    from jsonpath.exceptions import JSONPathError  # noqa: PLC0415
+
+    try:
+        return JSONPathEnvironment(strict=True).compile(text)
+    except JSONPathError as error:
+        raise ValueError(f"not a JSONPath (RFC 9535): {str(error).splitlines()[0]}") from None
+
+
+def parse_jsonpath(value: object) -> str:
+    """Accept an RFC 9535 JSONPath such as `$.status`."""
+    if not isinstance(value, str) or not value.startswith("$"):
+        raise ValueError("not a JSONPath: it starts with $, as in $.status")
+    compile_jsonpath(value)
+    return value
+
+
+def find_json(path: str, document: object) -> list[object]:
+    """Give every value that `path` selects in `document`, in order; an empty list where nothing is there."""
+    return list(compile_jsonpath(path).findall(document))
+
+
+DURATION = Scalar(_positive_duration, {"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["5s"]})
+DURATION_OR_ZERO = Scalar(parse_duration, {"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["0s"]})
+SIZE = Scalar(parse_size, {"type": "string", "pattern": f"^{_SIZE.pattern}$", "examples": ["64KiB"]})
+RATE = Scalar(parse_rate, {"type": "string", "pattern": f"^{_RATE.pattern}$", "examples": ["30/min"]})
+PERCENT = Scalar(parse_percent, {"type": "string", "pattern": f"^{_PERCENT.pattern}$", "examples": ["99.9%"]})
+REGEX = Scalar(parse_regex, {"type": "string", "format": "regex"})
+URL = Scalar(parse_url, {"type": "string", "format": "uri", "pattern": "^https?://"})
+JSONPATH = Scalar(parse_jsonpath, {"type": "string", "pattern": r"^\$"})
+
+Duration = Annotated[float, DURATION]
+DurationOrZero = Annotated[float, DURATION_OR_ZERO]
+Size = Annotated[int, SIZE]
+RateLimit = Annotated[Rate, RATE]
+Percent = Annotated[float, PERCENT]
+Regex = Annotated[re.Pattern[str], REGEX]
+Url = Annotated[str, URL]
+JsonPath = Annotated[str, JSONPATH]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretRef:
+    """Where a secret is read from, at each use, so that a rotated one is picked up: an environment variable or a file."""
+
+    env: str | None = None
+    file: str | None = None
+
+    def read(self) -> str:
+        """Read the secret. A trailing line end of a file is cut off. CheckFailed(secret_missing) if there is none."""
+        if self.env is not None:
+            value = os.environ.get(self.env, "")
+            if not value:
+                raise CheckFailed(Reason.SECRET_MISSING, f"environment variable {self.env} is not set or empty")
+            return value
+        try:
+            value = Path(self.file or "").read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise CheckFailed(Reason.SECRET_MISSING, f"secret file {self.file}: {why}") from None
+        if not value:
+            raise CheckFailed(Reason.SECRET_MISSING, f"secret file {self.file} is empty")
+        return value
+
+    @property
+    def source(self) -> str:
+        """Name where the secret comes from, never what it is."""
+        return f"env {self.env}" if self.env is not None else f"file {self.file}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpOptions:
+    """How to reach a host. `None` means: as the next wider `http:` block says, in the end the default.
+
+    `timeout` is the total of one request in seconds (default 5 s); `proxy` a URL or "none"; `max_size` the cap on a
+    response body in bytes, compressed and not (default 1 MiB).
+    """
+
+    timeout: Duration | None = None
+    proxy: str | None = None
+    ca_file: str | None = None
+    client_cert: str | None = None
+    client_key: str | None = None
+    ip_version: int | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    max_size: Size | None = None
+    insecure_http: bool | None = None
+
+    def over(self, wider: "HttpOptions") -> "HttpOptions":
+        """Give these options with every gap filled from `wider`; header lists are merged, the nearest wins."""
+
+        def pick(name: str) -> Any:
+            mine = getattr(self, name)
+            return getattr(wider, name) if mine is None else mine
+
+        return HttpOptions(
+            headers={**wider.headers, **self.headers},
+            **{
+                n: pick(n)
+                for n in (
+                    "timeout",
+                    "proxy",
+                    "ca_file",
+                    "client_cert",
+                    "client_key",
+                    "ip_version",
+                    "max_size",
+                    "insecure_http",
+                )
+            },
+        )
+
+
+DEFAULT_HTTP = HttpOptions(timeout=5.0, max_size=1024**2, insecure_http=False)
+"""What holds where nobody says anything: 5 s is long enough for any healthy provider and short enough for a 20 s flow."""

@@ -1,0 +1,51 @@
+"""An identity provider as the flow file describes it, shared by many flows."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from otelprobe.fields import HttpOptions, RateLimit, SecretRef, Url
+
+ENDPOINTS = ("authorization", "token", "jwks", "userinfo", "introspection", "revocation", "device_authorization")
+"""Endpoint names, as in the members of a discovery document without `_endpoint` (`jwks` stands for `jwks_uri`)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Provider:
+    """One identity provider and the client that the prober is to it.
+
+    `issuer` is compared exactly. `client_secret` is needed for client_secret_basic and client_secret_post.
+    `endpoints` names URLs where there is no discovery document. `budget` is the most token requests per time.
+    `discovery` chooses the well-known form: OpenID Connect (appended) or RFC 8414 (inserted before the path);
+    `auto` tries the first, then the second on a 404.
+    """
+
+    name: str = field(default="", metadata={"from": "key"})
+    issuer: Url
+    client_id: str | None = None
+    client_secret: SecretRef | None = None
+    client_auth: Literal["client_secret_basic", "client_secret_post", "none"] | None = None
+    discovery: Literal["auto", "oidc", "oauth"] = "auto"
+    endpoints: Mapping[
+        Literal["authorization", "token", "jwks", "userinfo", "introspection", "revocation", "device_authorization"],
+        Url,
+    ] = field(default_factory=dict)
+    http: HttpOptions = field(default_factory=HttpOptions)
+    budget: RateLimit | None = None
+
+    @property
+    def auth_method(self) -> str:
+        """The client authentication in force: as set, else Basic with a secret and none without one."""
+        return self.client_auth or ("client_secret_basic" if self.client_secret else "none")
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Say what does not fit together: pairs of member and mend."""
+        if self.client_auth in {"client_secret_basic", "client_secret_post"} and self.client_secret is None:
+            yield (
+                "client_auth",
+                f"{self.client_auth} needs client_secret: add client_secret: {{env: NAME}} or {{file: PATH}}",
+            )
+        if self.client_secret is not None and self.client_id is None:
+            yield "client_secret", "a client_secret without client_id: add client_id"
+        if "?" in self.issuer or "#" in self.issuer:
+            yield "issuer", "an issuer has no query and no fragment (RFC 8414, section 2)"

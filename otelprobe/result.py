@@ -1,0 +1,232 @@
+"""What happened, as frozen facts that may be published: no bodies, no secrets, no exceptions (a leaf room)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from types import MappingProxyType
+
+from otelprobe.reasons import Blame, Counts, Layer, Outcome, Reason
+
+FactValue = bool | int | float | str | tuple[str, ...]
+"""What a fact may be: publishable scalars, or a list of names."""
+
+_NOTHING: Mapping[str, FactValue] = MappingProxyType({})
+
+
+class Fact(StrEnum):
+    """Every fact a step may report; the value is its name in JSON and, behind `otelprobe.`, on the step's span."""
+
+    ISSUANCE_GRANT = "issuance.grant"
+    ISSUANCE_CLIENT_AUTH = "issuance.client_auth"
+    ISSUANCE_SOURCE = "issuance.source"
+    ISSUANCE_EXPIRES_IN = "issuance.expires_in"
+    ISSUANCE_SCOPE_MATCH = "issuance.scope_match"
+    ISSUANCE_OAUTH_ERROR = "issuance.oauth_error"
+    REFRESH_ROTATED = "refresh.rotated"
+    INTROSPECTION_ACTIVE = "introspection.active"
+    JWT_ALG = "jwt.alg"
+    JWT_KID_FOUND = "jwt.kid_found"
+    JWT_AGE = "jwt.age"
+    JWT_REMAINING = "jwt.remaining"
+    JWT_LIFETIME = "jwt.lifetime"
+    JWT_SIGNATURE_VALID = "jwt.signature_valid"
+    JWT_ISSUER_MATCH = "jwt.issuer_match"
+    JWT_AUDIENCE_MATCH = "jwt.audience_match"
+    JWT_MISSING_CLAIMS = "jwt.missing_claims"
+    JWT_FORMAT = "jwt.format"
+    JWT_PROBLEMS = "jwt.problems"
+    JWKS_KEY_COUNT = "jwks.key_count"
+    JWKS_CHANGE = "jwks.change"
+    CLOCK_SKEW = "clock.skew"
+    CONTROL_NO_CREDENTIAL = "control.no_credential.status"
+    CONTROL_FORGED = "control.forged.status"
+    REJECTION_CASES = "rejection.cases"
+    REJECTION_ACCEPTED = "rejection.accepted"
+
+
+@dataclass(frozen=True, slots=True)
+class Phases:
+    """Seconds spent in each phase of one HTTP attempt; `None` where the phase did not take place."""
+
+    dns: float | None = None
+    connect: float | None = None
+    tls: float | None = None
+    ttfb: float | None = None
+    transfer: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFacts:
+    """What the TLS handshake showed. Times are Unix seconds; `protocol` as in `tls.protocol.version` ("1.3")."""
+
+    protocol: str
+    cipher: str
+    issuer: str | None = None
+    subject: str | None = None
+    not_before: float | None = None
+    not_after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One HTTP attempt on the wire.
+
+    `url` is safe to publish: no user information, no fragment, every query value `REDACTED`, `${}` left unfilled.
+    `start_ns` is Unix time in nanoseconds, `duration` and phases are seconds by the monotonic clock. `clock_skew` is the
+    peer's `Date` minus our clock at the middle of the exchange, seconds (resolution 1 s). `control` marks the requests
+    that only serve to tell who is to blame: they are not part of what the user's request would take.
+    """
+
+    method: str
+    url: str
+    host: str
+    port: int
+    span_id: int
+    start_ns: int
+    duration: float
+    phases: Phases = Phases()
+    status: int | None = None
+    reason: Reason | None = None
+    http_version: str | None = None
+    peer_address: str | None = None
+    peer_port: int | None = None
+    request_size: int | None = None
+    response_size: int | None = None
+    resend_count: int = 0
+    tls: TlsFacts | None = None
+    clock_skew: float | None = None
+    control: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Warn:
+    """Something that still works but should be looked at: a reason and prose."""
+
+    reason: Reason
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Expiry:
+    """Something that ends: `subject` from the closed list of the telemetry schema, `remaining` in seconds."""
+
+    subject: str
+    name: str
+    remaining: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChange:
+    """A change in a provider's key set: `change` is added, removed, replaced or withdrawn_early."""
+
+    change: str
+    kid: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaseResult:
+    """One bad credential that was offered: `accepted` is the finding."""
+
+    case: str
+    accepted: bool
+    status: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What one planned step came to; every planned step has one on every run, skipped ones included.
+
+    `duration` is seconds by the monotonic clock, less the time of control exchanges. `problems` lists every reason found
+    (the first is `reason`), for checks that report all faults at once.
+    """
+
+    step: str
+    kind: str
+    layer: Layer
+    index: int
+    outcome: Outcome
+    span_id: int
+    start_ns: int
+    end_ns: int
+    duration: float
+    reason: Reason | None = None
+    blame: Blame | None = None
+    counts: Counts | None = None
+    detail: str | None = None
+    problems: tuple[Reason, ...] = ()
+    warnings: tuple[Warn, ...] = ()
+    exchanges: tuple[Exchange, ...] = ()
+    facts: Mapping[str, FactValue] = field(default_factory=lambda: _NOTHING)
+    expiries: tuple[Expiry, ...] = ()
+    key_changes: tuple[KeyChange, ...] = ()
+    cases: tuple[CaseResult, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FlowResult:
+    """What one run of a flow came to. Ids are integers of 128 (trace) and 64 bits (span), as OpenTelemetry has them."""
+
+    flow: str
+    provider: str | None
+    labels: Mapping[str, str]
+    location: str | None
+    run_id: str
+    outcome: Outcome
+    trace_id: int
+    span_id: int
+    start_ns: int
+    end_ns: int
+    duration: float
+    steps: tuple[StepResult, ...]
+    reason: Reason | None = None
+    blame: Blame | None = None
+    counts: Counts | None = None
+    failed_step: str | None = None
+    detail: str | None = None
+    parent_span_id: int | None = None
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether every step passed."""
+        return self.outcome is Outcome.PASS
+
+    @property
+    def auth_duration(self) -> float:
+        """Seconds spent in steps of the auth layer."""
+        return sum(s.duration for s in self.steps if s.layer is Layer.AUTH)
+
+    @property
+    def api_duration(self) -> float:
+        """Seconds spent in steps of the API layer."""
+        return sum(s.duration for s in self.steps if s.layer is Layer.API)
+
+    @property
+    def warnings(self) -> tuple[Warn, ...]:
+        """Every step's warnings, in order."""
+        return tuple(w for s in self.steps for w in s.warnings)
+
+
+@dataclass(frozen=True, slots=True)
+class StepFacts:
+    """What is known of a step before it runs: enough to create its metric series at zero."""
+
+    name: str
+    kind: str
+    layer: Layer
+    reasons: frozenset[Reason] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class FlowFacts:
+    """What is known of a flow before it runs: names, labels, steps, and its objectives and thresholds as numbers.
+
+    `objectives` maps a name (availability as a ratio, auth_latency, api_latency, interval in seconds, ...) to its value.
+    """
+
+    flow: str
+    provider: str | None
+    labels: Mapping[str, str]
+    location: str | None
+    steps: tuple[StepFacts, ...]
+    objectives: Mapping[str, float]
+    interval: float | None = None

@@ -1,0 +1,113 @@
+"""What a prober remembers: JSON documents between runs (in `state_dir`), and token caches, budgets and peers' clocks while it lives."""
+
+import json
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from otelprobe.fields import Rate
+
+
+class State:
+    """Documents by key: kept in a directory, written whole or not at all; in memory where there is no directory.
+
+    A document that cannot be read or written costs memory between runs, never a run: `fault` then says so.
+    """
+
+    def __init__(self, directory: Path | None = None) -> None:
+        self._directory = directory
+        self._kept: dict[str, dict[str, Any]] = {}
+        self._lock = threading.Lock()
+        self.fault: str | None = None
+
+    @property
+    def durable(self) -> bool:
+        """Whether documents outlive the process."""
+        return self._directory is not None
+
+    def load(self, key: str) -> dict[str, Any] | None:
+        """Give the document last saved under `key`, or None."""
+        with self._lock:
+            if key not in self._kept and self._directory is not None:
+                document = self._read(self._path(key))
+                if document is not None:
+                    self._kept[key] = document
+            return self._kept.get(key)
+
+    def save(self, key: str, document: Mapping[str, Any]) -> None:
+        """Keep a document under `key`; the file is replaced in one move."""
+        with self._lock:
+            if self._kept.get(key) == document:
+                return
+            self._kept[key] = dict(document)
+            if self._directory is not None:
+                self._write(self._path(key), document)
+
+    def _path(self, key: str) -> Path:
+        assert self._directory is not None  # noqa: S101 - callers ask only with a directory
+        return self._directory / f"{quote(key, safe='')}.json"
+
+    def _read(self, path: Path) -> dict[str, Any] | None:
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            self.fault = f"state file {path} cannot be read ({type(error).__name__}); it is started anew"
+            return None
+        return document if isinstance(document, dict) else None
+
+    def _write(self, path: Path, document: Mapping[str, Any]) -> None:
+        part = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.part")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part.touch(mode=0o600)
+            part.write_text(json.dumps(document), encoding="utf-8")
+            part.replace(path)
+        except OSError as error:
+            self.fault = f"state file {path} cannot be written ({error.strerror}); memory between runs is lost"
+
+
+class Budget:
+    """At most `rate.count` requests in any `rate.per` seconds, for one provider and all its flows."""
+
+    def __init__(self, rate: Rate) -> None:
+        self._rate = rate
+        self._sent: list[float] = []
+        self._lock = threading.Lock()
+
+    def take(self, now: float) -> bool:
+        """Spend one request at monotonic time `now`; False if none is left."""
+        with self._lock:
+            self._sent = [t for t in self._sent if t > now - self._rate.per]
+            if len(self._sent) >= self._rate.count:
+                return False
+            self._sent.append(now)
+            return True
+
+
+@dataclass
+class Memory:
+    """What flows of one process share while it lives. Secrets may be in here: it is never printed or written."""
+
+    tokens: dict[str, Any] = field(default_factory=dict, repr=False)
+    budgets: dict[str, Budget] = field(default_factory=dict)
+    skews: dict[str, float] = field(default_factory=dict)
+    lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def budget(self, provider: str, rate: Rate) -> Budget:
+        """Give the provider's one budget."""
+        with self.lock:
+            return self.budgets.setdefault(provider, Budget(rate))
+
+    def note_skew(self, host: str, skew: float) -> None:
+        """Remember what a peer's `Date` said of our clock."""
+        self.skews[host] = skew
+
+    def our_clock_is_off(self, host: str, skew: float, tolerance: float = 2.0) -> bool:
+        """Tell whether another peer sees the same difference, so that the odd one out is us."""
+        return any(abs(s - skew) <= tolerance for h, s in self.skews.items() if h != host)

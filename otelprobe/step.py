@@ -1,0 +1,297 @@
+"""The contract that every kind of step fulfils: what it needs, what it makes, what it is given and what it gives back."""
+
+import json as json_text
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import ClassVar, TypeVar
+from urllib.parse import urlencode, urlsplit
+
+from otelprobe.clock import Clock
+from otelprobe.expect import Expect
+from otelprobe.fields import Duration, HttpOptions, JsonPath, SecretRef, find_json
+from otelprobe.http import Http, Redirects, Reply, Request, Wire
+from otelprobe.provider import Provider
+from otelprobe.reasons import CheckFailed, Layer, Reason
+from otelprobe.result import CaseResult, Expiry, FactValue, KeyChange, Warn
+from otelprobe.state import Memory, State
+from otelprobe.template import fill
+from otelprobe.tokens import Key
+
+
+class Artifact:
+    """A typed value that one step makes and a later one needs."""
+
+
+A = TypeVar("A", bound=Artifact)
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderMetadata(Artifact):
+    """What a discovery document says (RFC 8414, OpenID Connect Discovery). `document` is the whole of it."""
+
+    issuer: str
+    endpoints: Mapping[str, str]
+    document: Mapping[str, object] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class KeySet(Artifact):
+    """The provider's published keys and where they came from."""
+
+    keys: tuple[Key, ...]
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens(Artifact):
+    """What a token endpoint or a log-in issued. `obtained_at` is Unix time; `cached` says it was not issued in this run."""
+
+    access: str = field(repr=False)
+    refresh: str | None = field(default=None, repr=False)
+    id_token: str | None = field(default=None, repr=False)
+    token_type: str | None = None
+    expires_in: float | None = None
+    scope: str | None = None
+    obtained_at: float = 0.0
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Cookie(Artifact):
+    """A session cookie that a log-in set."""
+
+    name: str
+    value: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Claims(Artifact):
+    """The local verdict on an access token: it was verified and is good. `token` tells which one."""
+
+    token: str = field(repr=False)
+    claims: Mapping[str, object] = field(repr=False)
+
+
+_EMPTY: Mapping[str, FactValue] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """What a step that passed gives back. `reply` is the answer that `expect` and `capture` are read from."""
+
+    makes: tuple[Artifact, ...] = ()
+    facts: Mapping[str, FactValue] = field(default_factory=lambda: _EMPTY)
+    warnings: tuple[Warn, ...] = ()
+    reply: Reply | None = field(default=None, repr=False)
+    expiries: tuple[Expiry, ...] = ()
+    key_changes: tuple[KeyChange, ...] = ()
+    cases: tuple[CaseResult, ...] = ()
+
+
+class StepFailed(CheckFailed):
+    """A check that failed after the step had learnt something: the facts go into its row all the same."""
+
+    def __init__(self, failed: CheckFailed, done: Done) -> None:
+        super().__init__(
+            failed.reason, failed.detail, blame=failed.blame, counts=failed.counts, problems=failed.problems
+        )
+        self.done = done
+
+
+@dataclass(frozen=True, slots=True)
+class Made:
+    """An artifact with the name of the step that made it."""
+
+    step: str
+    artifact: Artifact
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """What a step is given: the door, the clock, the memory, and what earlier steps made (in order)."""
+
+    http: Http
+    wire: Wire
+    clock: Clock
+    state: State
+    memory: Memory
+    options: HttpOptions
+    deadline: float
+    flow: str
+    provider: Provider | None = None
+    made: tuple[Made, ...] = ()
+    captured: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    def now(self) -> float:
+        """Give Unix time in seconds."""
+        return self.clock.time_ns() / 1e9
+
+    def find(self, kind: type[A], use: str | None = None) -> A | None:
+        """Give the latest artifact of a kind, or the one that the step `use` made."""
+        for made in reversed(self.made):
+            if isinstance(made.artifact, kind) and (use is None or made.step == use):
+                return made.artifact
+        return None
+
+    def need(self, kind: type[A], use: str | None = None) -> A:
+        """Give an artifact that the plan has promised; a miss can only be our own fault."""
+        found = self.find(kind, use)
+        if found is None:
+            raise LookupError(f"no {kind.__name__} was made")
+        return found
+
+    def identity_provider(self) -> Provider:
+        """Give the flow's provider, which the plan has promised."""
+        if self.provider is None:
+            raise LookupError("the flow has no provider")
+        return self.provider
+
+    def endpoint(self, name: str) -> str:
+        """Give a provider endpoint: from the flow file, else from the discovery document."""
+        provider = self.identity_provider()
+        url = provider.endpoints.get(name)  # type: ignore[call-overload] # names are checked by ENDPOINTS
+        metadata = self.find(ProviderMetadata)
+        if url is None and metadata is not None:
+            url = metadata.endpoints.get(name)
+        if url is None:
+            member = "jwks_uri" if name == "jwks" else f"{name}_endpoint"
+            raise CheckFailed(
+                Reason.DISCOVERY_INVALID,
+                f"the discovery document has no {member}; set endpoints: {{{name}: URL}} if the provider has one",
+            )
+        return str(url)
+
+    def send(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        form: Mapping[str, str] | list[tuple[str, str]] | None = None,
+        json: object = None,
+        body: bytes | None = None,
+        safe_url: str | None = None,
+        redirects: Redirects = Redirects.NONE,
+        control: bool = False,
+        credential_headers: frozenset[str] | None = None,
+    ) -> Reply:
+        """Send one request within the step's deadline; CheckFailed with a transport reason if no answer came."""
+        content: dict[str, str] = {}
+        if form is not None:
+            body, content = urlencode(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
+        elif json is not None:
+            body, content = json_text.dumps(json).encode(), {"Content-Type": "application/json"}
+        self._refuse_plain(url)
+        extra = {} if credential_headers is None else {"credential_headers": credential_headers}
+        request = Request(
+            method=method,
+            url=url,
+            options=self.options,
+            deadline=self.deadline,
+            headers={"Accept": "application/json", **content, **self.options.headers, **(headers or {})},
+            body=body,
+            safe_url=safe_url,
+            redirects=redirects,
+            control=control,
+            **extra,
+        )
+        return self.http.send(request, self.wire)
+
+    def _refuse_plain(self, url: str) -> None:
+        """Refuse plain http outside loopback, also where the URL came from a discovery document."""
+        parts = urlsplit(url)
+        if parts.scheme == "http" and not self.options.insecure_http and not is_loopback(parts.hostname or ""):
+            raise CheckFailed(
+                Reason.CONFIG_ERROR,
+                f"plain http to {parts.hostname}: use https, or set http: {{insecure_http: true}}",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host name is this machine's loopback."""
+    return host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".localhost")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """One step of a flow, as written and checked. Subclasses add their own parameters and `run`.
+
+    Class facts: `kind` (its word in the flow file), `layer` (whose part it exercises), `needs` and `makes` (kinds of
+    artifact), `uses_provider`, `own_reasons` (the reasons it can end with besides transport ones, for series at zero).
+    `default_redirects` as flow-file.md lists. `bare` says whether it may be written as a bare word.
+    """
+
+    kind: ClassVar[str]
+    layer: ClassVar[Layer]
+    needs: ClassVar[tuple[type[Artifact], ...]] = ()
+    makes: ClassVar[tuple[type[Artifact], ...]] = ()
+    uses_provider: ClassVar[bool] = False
+    own_reasons: ClassVar[frozenset[Reason]] = frozenset()
+    default_redirects: ClassVar[Redirects] = Redirects.NONE
+
+    name: str = ""
+    timeout: Duration | None = None
+    always: bool = False
+    use: str | None = None
+    expect: Expect = field(default_factory=Expect)
+    http: HttpOptions = field(default_factory=HttpOptions)
+    redirects: Redirects | None = None
+    capture: Mapping[str, JsonPath] = field(default_factory=dict)
+
+    def run(self, ctx: Context) -> Done:
+        """Do the step; raise CheckFailed if what came is not what should come."""
+        raise NotImplementedError  # pragma: no cover - every kind has its own
+
+    def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
+        """Give the kinds of artifact that this step, as written, needs from earlier ones."""
+        _ = provider
+        return self.needs
+
+    def made(self) -> tuple[type[Artifact], ...]:
+        """Give the kinds of artifact that this step, as written, makes."""
+        return self.makes
+
+    def templates(self) -> tuple[object, ...]:
+        """Give the parameters in which `${name}` is filled, for the plan to check."""
+        return ()
+
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """Give the secrets that this step reads, for `plan` to name and `validate` to look for."""
+        return ()
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Say what does not fit together in this step: pairs of member and mend."""
+        yield from ()
+
+    @property
+    def follow(self) -> Redirects:
+        """The redirects in force."""
+        return self.redirects or self.default_redirects
+
+
+def needs_endpoint(provider: Provider | None, name: str) -> tuple[type[Artifact], ...]:
+    """Give ProviderMetadata as a need unless the flow file names the endpoint."""
+    return () if provider is not None and name in provider.endpoints else (ProviderMetadata,)
+
+
+def capture_values(step: Step, reply: Reply) -> Mapping[str, str]:
+    """Read what `capture` asks for; CheckFailed if a path finds nothing that can be put into a URL or a body."""
+    if not step.capture:
+        return {}
+    try:
+        document = reply.json()
+    except ValueError:
+        raise CheckFailed(Reason.ASSERTION_FAILED, "capture: the body is no JSON") from None
+    values: dict[str, str] = {}
+    for name, path in step.capture.items():
+        found = find_json(path, document)
+        if not found or isinstance(found[0], dict | list) or found[0] is None:
+            raise CheckFailed(Reason.ASSERTION_FAILED, f"capture {name}: {path} selects no value")
+        values[name] = str(found[0]).lower() if isinstance(found[0], bool) else str(found[0])
+    return values
+
+
+def filled(ctx: Context, text: str) -> str:
+    """Fill a template with what earlier steps captured."""
+    return fill(text, ctx.captured)
