@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from otelprobe.fields import Duration, JsonPath, Regex, Scalar, Size, find_json
 from otelprobe.http import Reply
@@ -91,7 +91,8 @@ def parse_matcher(value: object) -> Matcher:
     unknown = [k for k in value if k not in _KEYS]
     if unknown or not value:
         raise ValueError(f"a matcher is a plain value or a mapping of {', '.join(_KEYS)}")
-    return Matcher(**{k: _condition(k, v) for k, v in value.items()})
+    conditions: dict[str, Any] = {k: _condition(k, v) for k, v in value.items()}
+    return Matcher(**conditions)
 
 
 def _condition(key: str, value: object) -> object:

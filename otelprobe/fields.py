@@ -119,6 +119,23 @@ def parse_url(value: object) -> str:
     return value
 
 
+def parse_proxy(value: object) -> str:
+    """Accept the URL of an http proxy, or `none` for no proxy whatever the environment says."""
+    if value == "none":
+        return "none"
+    try:
+        return parse_url(value)
+    except ValueError:
+        raise ValueError("not a proxy: write none, or http://host:port without user and password") from None
+
+
+def parse_ip_version(value: object) -> int:
+    """Accept 4 or 6."""
+    if isinstance(value, bool) or value not in (4, 6):
+        raise ValueError("not an IP version: write 4 or 6")
+    return 4 if value == 4 else 6
+
+
 @cache
 def compile_jsonpath(text: str) -> Any:
     """Compile an RFC 9535 query with python-jsonpath, strictly; ValueError if it is none. Imported on first use."""
@@ -151,6 +168,8 @@ RATE = Scalar(parse_rate, {"type": "string", "pattern": f"^{_RATE.pattern}$", "e
 PERCENT = Scalar(parse_percent, {"type": "string", "pattern": f"^{_PERCENT.pattern}$", "examples": ["99.9%"]})
 REGEX = Scalar(parse_regex, {"type": "string", "format": "regex"})
 URL = Scalar(parse_url, {"type": "string", "format": "uri", "pattern": "^https?://"})
+PROXY = Scalar(parse_proxy, {"type": "string", "pattern": "^(none$|https?://)"})
+IP_VERSION = Scalar(parse_ip_version, {"enum": [4, 6]})
 JSONPATH = Scalar(parse_jsonpath, {"type": "string", "pattern": r"^\$"})
 
 Duration = Annotated[float, DURATION]
@@ -160,6 +179,8 @@ RateLimit = Annotated[Rate, RATE]
 Percent = Annotated[float, PERCENT]
 Regex = Annotated[re.Pattern[str], REGEX]
 Url = Annotated[str, URL]
+ProxyUrl = Annotated[str, PROXY]
+IpVersion = Annotated[int, IP_VERSION]
 JsonPath = Annotated[str, JSONPATH]
 
 
@@ -201,11 +222,11 @@ class HttpOptions:
     """
 
     timeout: Duration | None = None
-    proxy: str | None = None
+    proxy: ProxyUrl | None = None
     ca_file: str | None = None
     client_cert: str | None = None
     client_key: str | None = None
-    ip_version: int | None = None
+    ip_version: IpVersion | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     max_size: Size | None = None
     insecure_http: bool | None = None

@@ -1,14 +1,31 @@
-"""The only door to the network, and the only importer of requests: one request in, one reply or one reason out."""
+"""The only door to the network: one request in, one reply or one reason out.
+
+The attempt itself travels in `otelprobe.transport`, the only importer of requests. It is opened when the first request
+is sent, so that commands which send none do not pay for it.
+"""
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
-from typing import Protocol
+from itertools import count
+from typing import TYPE_CHECKING, Protocol
 
-from otelprobe.fields import HttpOptions
+from otelprobe.clock import Clock
+from otelprobe.fields import DEFAULT_HTTP, HttpOptions
+from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.result import Exchange
+from otelprobe.transport.route import environment_in_force
+
+if TYPE_CHECKING:
+    from otelprobe.transport.call import Call
+    from otelprobe.transport.once import Told
+
+__all__ = ["Http", "LiveHttp", "Redirects", "Reply", "Request", "Wire", "environment_in_force"]
+
+CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "dpop"})
+"""Request headers that never go to another origin, in lower case."""
 
 
 class Redirects(StrEnum):
@@ -38,7 +55,7 @@ class Request:
     safe_url: str | None = None
     redirects: Redirects = Redirects.NONE
     max_redirects: int = 3
-    credential_headers: frozenset[str] = frozenset({"authorization", "cookie", "dpop"})
+    credential_headers: frozenset[str] = CREDENTIAL_HEADERS
     control: bool = False
 
 
@@ -95,3 +112,71 @@ class Http(Protocol):
     def send(self, request: Request, wire: Wire) -> Reply:
         """Send and read one request; CheckFailed with a transport reason if no complete answer came."""
         ...
+
+
+class LiveHttp:
+    """The door on real sockets. It keeps nothing between calls but TLS contexts, so many threads may share it."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+
+    def send(self, request: Request, wire: Wire) -> Reply:
+        """Send and read one request, and the redirects that it follows; each attempt is an exchange of its own.
+
+        CheckFailed is raised outside of any `except`, so that no foreign exception, which may hold a URL or a header's
+        value, hangs on it.
+        """
+        from otelprobe.transport.call import first_call  # noqa: PLC0415 - see the module's docstring
+        from otelprobe.transport.once import Orders, send_once  # noqa: PLC0415
+
+        options = request.options
+        orders = Orders(
+            clock=self._clock,
+            options=options,
+            deadline=min(request.deadline, self._clock.monotonic() + (options.timeout or _TIMEOUT)),
+            trace_id=wire.trace_id,
+            control=request.control,
+        )
+        call = first_call(request.method, request.url, request.headers, request.body, request.safe_url)
+        for resent in count():
+            told = send_once(call, orders, wire.draw_span_id(), resent)
+            following, failed = _judge(request, call, told, resent)
+            reason = failed.reason if isinstance(failed, CheckFailed) else told.exchange.reason
+            exchange = replace(told.exchange, reason=reason)
+            wire.exchanges.append(exchange)
+            if failed is not None:
+                raise failed
+            if following is None:
+                break
+            call = following
+        return Reply(exchange, exchange.status or 0, told.headers, told.body)
+
+
+def _judge(request: Request, call: "Call", told: "Told", resent: int) -> "tuple[Call | None, Exception | None]":
+    """Give the call that follows, if the answer is a redirect to be followed, or what is wrong."""
+    from otelprobe.transport.call import REDIRECTS, next_call  # noqa: PLC0415 - see the module's docstring
+
+    location = next((v for n, v in told.headers if n.lower() == "location"), None)
+    status = told.exchange.status or 0
+    follows = request.redirects is not Redirects.NONE and status in REDIRECTS and location is not None
+    if told.failed is not None or not follows or location is None:
+        return None, told.failed
+    if resent >= request.max_redirects:
+        text = f"{told.target.place}: more than {request.max_redirects} redirects"
+        return None, CheckFailed(Reason.REDIRECT_LOOP, text)
+    try:
+        following = next_call(
+            call,
+            told.target,
+            status,
+            location,
+            same_origin=request.redirects is Redirects.SAME_ORIGIN,
+            credentials=frozenset(name.lower() for name in request.credential_headers),
+            plain=bool(request.options.insecure_http),
+        )
+    except CheckFailed as error:
+        return None, error
+    return following, None
+
+
+_TIMEOUT = DEFAULT_HTTP.timeout or 5.0

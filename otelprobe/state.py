@@ -1,4 +1,4 @@
-"""What a prober remembers: JSON documents between runs (in `state_dir`), and token caches, budgets and peers' clocks while it lives."""
+"""What a prober remembers: JSON documents between runs, and token caches, budgets and peers' clocks while it lives."""
 
 import json
 import os

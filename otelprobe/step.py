@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit
 from otelprobe.clock import Clock
 from otelprobe.expect import Expect
 from otelprobe.fields import Duration, HttpOptions, JsonPath, SecretRef, find_json
-from otelprobe.http import Http, Redirects, Reply, Request, Wire
+from otelprobe.http import CREDENTIAL_HEADERS, Http, Redirects, Reply, Request, Wire
 from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import CaseResult, Expiry, FactValue, KeyChange, Warn
@@ -183,7 +183,6 @@ class Context:
         elif json is not None:
             body, content = json_text.dumps(json).encode(), {"Content-Type": "application/json"}
         self._refuse_plain(url)
-        extra = {} if credential_headers is None else {"credential_headers": credential_headers}
         request = Request(
             method=method,
             url=url,
@@ -194,7 +193,7 @@ class Context:
             safe_url=safe_url,
             redirects=redirects,
             control=control,
-            **extra,
+            credential_headers=credential_headers or CREDENTIAL_HEADERS,
         )
         return self.http.send(request, self.wire)
 
@@ -251,6 +250,10 @@ class Step:
     def made(self) -> tuple[type[Artifact], ...]:
         """Give the kinds of artifact that this step, as written, makes."""
         return self.makes
+
+    def references(self) -> tuple[tuple[tuple[str, ...], str], ...]:
+        """Give the names of earlier steps that this one refers to, each with the member that holds it."""
+        return ((("use",), self.use),) if self.use is not None else ()
 
     def templates(self) -> tuple[object, ...]:
         """Give the parameters in which `${name}` is filled, for the plan to check."""

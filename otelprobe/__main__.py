@@ -1,0 +1,63 @@
+"""The command line's front door: finds the command, imports only that one, and turns what it gives into an exit code."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from otelprobe import __version__
+
+COMMANDS = {
+    "run": ("run", "run flows on their schedule until told to stop (sidecar, Deployment)"),
+    "once": ("once", "run flows once, print the waterfall, exit with the verdict (CronJob, CI)"),
+    "validate": ("validate", "check flow files and report every fault with file and line"),
+    "plan": ("plan", "print the wired flows; touches no network, shows no secret"),
+    "schema": ("schema", "print the JSON schema of flow files for editors"),
+    "explain": ("explain", "say what a reason means, who should look and what to check first"),
+    "demo": ("demo", "run the full flow against an embedded provider and API, healthy or with a fault"),
+}
+"""Command to module of `otelprobe.cli` and one line of help."""
+
+_EPILOG = """exit codes:
+  0  every flow passed
+  1  a flow failed
+  2  the flow file or the settings are wrong
+  3  flows passed, but telemetry was not delivered (only with --require-delivery)
+  4  no flow failed, but one ended in error (the prober could not tell)
+  130, 143  interrupted, after a flush
+"""
+
+
+def build_parser(chosen: str | None) -> argparse.ArgumentParser:
+    """Give the parser; only the chosen command's own options are imported and added."""
+    parser = argparse.ArgumentParser(
+        prog="otelprobe",
+        description="Checks authentication end to end and tells by OpenTelemetry whose fault it is.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"otelprobe {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, (module, text) in COMMANDS.items():
+        if name == chosen:
+            import_module(f"otelprobe.cli.{module}").add_parser(commands)
+        else:
+            commands.add_parser(name, help=text)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; give its exit code."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    chosen = next((word for word in words if not word.startswith("-")), None)
+    args = build_parser(chosen).parse_args(words)
+    try:
+        return int(import_module(f"otelprobe.cli.{COMMANDS[args.command][0]}").run(args))
+    except BrokenPipeError:
+        # The reader of our output has gone (`| head`): say nothing more, and let the shell see it as it expects.
+        sys.stderr.close()
+        return 141
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What people and machines read: one file per command, one per form of report; arguments become a call, a value text."""

@@ -1,0 +1,125 @@
+"""`otelprobe run`: every flow on its schedule, telemetry as it comes, until told to stop."""
+
+import argparse
+import functools
+import logging
+import sys
+from pathlib import Path
+
+from otelprobe.cli.export import telemetry_settings
+from otelprobe.cli.inputs import BAD_CONFIG, add_files, add_settings, read_plans, read_settings, telling_faults
+from otelprobe.cli.logs import set_up_logs
+from otelprobe.cli.once import make_tools
+from otelprobe.config.faults import ConfigError
+from otelprobe.config.models import Config
+from otelprobe.config.settings import Settings
+from otelprobe.plan import FlowPlan
+from otelprobe.reasons import Outcome
+from otelprobe.result import FlowResult
+from otelprobe.run import run_flow
+from otelprobe.schedule import ScheduleOptions, assigned
+from otelprobe.serve import ServeOptions, Work, serve
+from otelprobe.telemetry.providers import Telemetry
+
+_log = logging.getLogger(__name__)
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Declare the command."""
+    parser = subparsers.add_parser(
+        "run",
+        help="run flows on their schedule until told to stop (sidecar, Deployment)",
+        description="Run flows on their schedule. SIGTERM drains and flushes; SIGHUP and changed files reload.",
+    )
+    add_files(parser)
+    parser.add_argument(
+        "--listen", metavar="HOST:PORT", help="address of /livez and /readyz (default: 127.0.0.1:8399; none: off)"
+    )
+    parser.add_argument("--shard", metavar="I/N", help="run only this part of the flows, as in 0/3")
+    parser.add_argument("--start-jitter", metavar="TIME", help="time over which first runs are spread (default: 10s)")
+    add_settings(parser)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Serve until SIGTERM or SIGINT."""
+    return telling_faults(lambda: _run(args))
+
+
+def _run(args: argparse.Namespace) -> int:
+    from otelprobe.health import ListenError  # noqa: PLC0415 - beside the code that raises it
+
+    settings = read_settings(args)
+    config, plans = _load(settings)
+    out = telemetry_settings(config.telemetry, settings, "long_lived")
+    set_up_logs(settings.log_level, settings.log_format)
+    telemetry = Telemetry(out)
+    if out.disabled:
+        _log.warning("telemetry is not sent: OTEL_EXPORTER_OTLP_ENDPOINT is not set; results are logged here only")
+    telemetry.register([plan.facts() for plan in plans])
+    tools = make_tools(settings)
+
+    def load_plans() -> tuple[FlowPlan, ...]:
+        fresh = _load(settings)[1]
+        telemetry.register([plan.facts() for plan in fresh])
+        return fresh
+
+    work = Work(
+        run=functools.partial(run_flow, tools=tools),
+        publish=functools.partial(_tell, telemetry),
+        missed=lambda flow, reason: telemetry.missed(reason, flow),
+        lag=lambda flow, seconds: telemetry.schedule_lag(seconds, flow),
+        load_plans=load_plans,
+        reloaded=lambda ok, _text: telemetry.reloaded(ok),
+        close=functools.partial(_close, telemetry, out.budget),
+        faults=(ConfigError,),
+    )
+    try:
+        return serve(plans, work, _options(settings))
+    except (ListenError, ValueError) as error:
+        print(f"otelprobe: {error}", file=sys.stderr)
+        return BAD_CONFIG
+
+
+def _load(settings: Settings) -> tuple[Config, tuple[FlowPlan, ...]]:
+    config, plans = read_plans(settings)
+    return config, assigned(plans, settings.shard.index, settings.shard.count)
+
+
+def _options(settings: Settings) -> ServeOptions:
+    listen = settings.listen
+    return ServeOptions(
+        listen=None
+        if listen is None
+        else f"[{listen.host}]:{listen.port}"
+        if ":" in listen.host
+        else f"{listen.host}:{listen.port}",
+        watch=tuple(Path(path) for path in settings.config),
+        schedule=ScheduleOptions(workers=settings.workers, start_spread=settings.start_jitter),
+    )
+
+
+def _tell(telemetry: Telemetry, result: FlowResult) -> None:
+    """Hand a result to telemetry, and log it in one line: what passes at debug, so that the log shows what matters."""
+    telemetry.publish(result)
+    level = logging.DEBUG if result.outcome is Outcome.PASS else logging.WARNING
+    if not _log.isEnabledFor(level):
+        return
+    words = [f"flow={result.flow}", f"outcome={result.outcome}", f"duration={result.duration:.3f}s"]
+    if result.reason is not None:
+        words += [
+            f"reason={result.reason}",
+            f"blame={result.blame}",
+            f"counts={result.counts}",
+            f"step={result.failed_step}",
+        ]
+    words.append(f"trace_id={result.trace_id:032x}")
+    fields = dict(word.split("=", 1) for word in words)
+    detail = f' detail="{result.detail}"' if result.detail else ""
+    _log.log(level, "%s%s", " ".join(words), detail, extra={"fields": fields})
+
+
+def _close(telemetry: Telemetry, budget: float) -> None:
+    delivery = telemetry.close(budget)
+    if not delivery.complete:
+        lost = {s: c for s, c in delivery.as_dict().items() if c.get("failed") or c.get("spooled")}
+        _log.warning("telemetry was not all delivered: %s", lost)

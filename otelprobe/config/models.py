@@ -1,0 +1,259 @@
+"""What a flow file says, typed and frozen: flows, the telemetry block, and where each stands in its file."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from itertools import islice, pairwise
+from typing import Annotated, Literal
+
+from otelprobe.config.decode import Variant
+from otelprobe.config.document import Document
+from otelprobe.config.faults import Fault, Path
+from otelprobe.fields import Duration, HttpOptions, Percent, Scalar, SecretRef, parse_url
+from otelprobe.provider import Provider
+from otelprobe.step import Step
+from otelprobe.steps import STEPS, step_class
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
+_LABEL = re.compile(r"[a-z][a-z0-9_]{0,62}")
+_HOST_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9_.-]+):\d{1,5}")
+_CREDENTIAL_HEADER = re.compile(r"authorization|cookie|api-?_?key|token|secret|password", re.IGNORECASE)
+
+MAX_LABELS = 8
+MAX_LABEL_VALUE = 64
+
+DEFAULT_EVERY = 60.0
+"""Seconds between runs where nothing is said: an outage is seen within a minute, and a token a minute harms nobody."""
+
+DEFAULT_DEADLINE = 20.0
+"""Seconds for a whole flow: four slow requests at the default time-out of 5 s."""
+
+TAKEN_LABELS = frozenset(
+    {"flow", "provider", "location", "step", "kind", "layer", "outcome", "blame", "counts", "phase", "peer", "change"}
+    | {"case", "rule", "severity", "state", "objective", "reason", "signal", "job", "instance", "error_type"}
+)
+"""Words that our metrics, or Prometheus itself, already use: a label of that name would read as two things."""
+
+
+def parse_name(value: object) -> str:
+    """Accept a name: letters, digits, `_`, `.`, `-`, at most 63, the first a letter or digit."""
+    if not isinstance(value, str):
+        raise ValueError("not a name: write it as text, in quotes if it looks like a number")
+    if not _NAME.fullmatch(value):
+        raise ValueError("not a name: up to 63 letters, digits, _ . and -, the first a letter or digit")
+    return value
+
+
+def parse_cron(value: object) -> str:
+    """Accept a cron expression of five fields: minute, hour, day of month, month, day of week."""
+    if not isinstance(value, str) or len(value.split()) != 5:
+        raise ValueError('not a cron expression: write five fields in quotes, as in "*/5 * * * *"')
+    from cronsim import CronSim, CronSimError  # noqa: PLC0415 - few flows have a cron expression
+
+    try:
+        CronSim(value, _CRON_START)
+    except CronSimError as error:
+        raise ValueError(f"not a cron expression: {str(error).partition(':')[0].lower()}") from None
+    return value
+
+
+def parse_endpoint(value: object) -> str:
+    """Accept an http or https URL, or host:port (OTLP over gRPC)."""
+    if isinstance(value, str) and _HOST_PORT.fullmatch(value):
+        return value
+    try:
+        return parse_url(value)
+    except ValueError:
+        raise ValueError("not an OTLP endpoint: write http://host:4318, https://host, or host:4317 for grpc") from None
+
+
+_CRON_START = datetime(2024, 1, 1, tzinfo=UTC)
+_NAME_SCHEMA = {"type": "string", "pattern": f"^{_NAME.pattern}$"}
+Name = Annotated[str, Scalar(parse_name, _NAME_SCHEMA)]
+Cron = Annotated[str, Scalar(parse_cron, {"type": "string", "examples": ["*/5 * * * *"]})]
+Endpoint = Annotated[str, Scalar(parse_endpoint, {"type": "string", "examples": ["http://localhost:4318"]})]
+AnyStep = Annotated[Step, Variant("step", lambda: STEPS, step_class, "name")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Objective:
+    """Service level objectives; dashboards and burn-rate alerts read them.
+
+    `availability` is the share of runs that have to pass, as in 99.9%. `auth_latency` is for all auth steps together,
+    `api_latency` for all API steps together, `issuance_latency` for one token request.
+    """
+
+    availability: Percent | None = None
+    auth_latency: Duration | None = None
+    api_latency: Duration | None = None
+    issuance_latency: Duration | None = None
+
+    def as_numbers(self) -> Mapping[str, float]:
+        """Give the objectives that are set: a ratio for availability, seconds for latencies."""
+        pairs = ((name, getattr(self, name)) for name in self.__slots__)
+        return {name: value for name, value in pairs if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flow:
+    """One check: steps in order, run again and again.
+
+    `name` is its name on every metric and span. `provider` names one of the providers; it is needed only if a step uses
+    one. `every` is the interval between runs (default 60s), or `cron` says when, in UTC. `deadline` is the total for all
+    steps (default 20s). `labels` become attributes of metrics and spans: at most 8, with values of at most 64 characters.
+    `objective` holds the targets. `http` says how to reach hosts, over what the provider says. `steps` are what is done.
+    """
+
+    name: Name
+    provider: str | None = None
+    every: Duration | None = None
+    cron: Cron | None = None
+    deadline: Duration = DEFAULT_DEADLINE
+    labels: Mapping[str, str] = field(default_factory=dict)
+    objective: Objective = field(default_factory=Objective)
+    http: HttpOptions = field(default_factory=HttpOptions)
+    steps: tuple[AnyStep, ...]
+
+    @property
+    def interval(self) -> float:
+        """Seconds between runs; for cron the shortest gap in what it gives."""
+        if self.cron is None:
+            return DEFAULT_EVERY if self.every is None else self.every
+        from cronsim import CronSim  # noqa: PLC0415 - few flows have a cron expression
+
+        times = islice(CronSim(self.cron, _CRON_START), 100)
+        return min((b - a).total_seconds() for a, b in pairwise(times))
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Say what does not fit together: pairs of member and mend."""
+        if self.every is not None and self.cron is not None:
+            yield "cron", "every and cron exclude each other: remove one"
+        if not self.steps:
+            yield "steps", "a flow without steps: add at least one, such as - discover"
+        yield from self._label_faults()
+        yield from self._step_faults()
+
+    def _label_faults(self) -> Iterator[tuple[str, str]]:
+        if len(self.labels) > MAX_LABELS:
+            yield "labels", f"more than {MAX_LABELS} labels: each one multiplies the series, keep the few you filter by"
+        for name, value in self.labels.items():
+            member = f"labels.{name}" if "." not in name else "labels"
+            if not _LABEL.fullmatch(name):
+                yield member, "not a label name: small letters, digits and _, the first a letter"
+            elif name in TAKEN_LABELS:
+                yield member, "a label name that the metrics already use: choose another, such as team or tier"
+            if len(value) > MAX_LABEL_VALUE:
+                yield member, f"a label value longer than {MAX_LABEL_VALUE} characters"
+
+    def _step_faults(self) -> Iterator[tuple[str, str]]:
+        seen: set[str] = set()
+        for index, step in enumerate(self.steps):
+            if step.name in seen:
+                yield f"steps.{index}", "a second step of the same name in this flow: give one of them name:"
+            seen.add(step.name)
+            if not _NAME.fullmatch(step.name):
+                yield (
+                    f"steps.{index}.name",
+                    "not a name: up to 63 letters, digits, _ . and -, the first a letter or digit",
+                )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Telemetry:
+    """Where telemetry goes, under the names of the OTEL_EXPORTER_OTLP_* variables; what is set here wins over them.
+
+    `endpoint` is the collector's base URL. `headers` are sent with every export, secrets as {env: NAME} or {file: PATH}.
+    `timeout` is for one export. `certificate` is a CA file, `client_certificate` and `client_key` are for mutual TLS.
+    `insecure` turns TLS off for grpc. `resource_attributes` are added to the resource. `metric_interval` is the time
+    between two exports of metrics. `spool_dir` keeps what was not delivered for the next run. `budget` is the total for
+    the last export at exit (default 5s).
+    """
+
+    endpoint: Endpoint | None = None
+    protocol: Literal["http/protobuf", "grpc"] | None = None
+    headers: Mapping[str, str | SecretRef] = field(default_factory=dict)
+    timeout: Duration | None = None
+    compression: Literal["none", "gzip", "deflate"] | None = None
+    certificate: str | None = None
+    client_certificate: str | None = None
+    client_key: str | None = None
+    insecure: bool | None = None
+    resource_attributes: Mapping[str, str] = field(default_factory=dict)
+    metric_interval: Duration | None = None
+    spool_dir: str | None = None
+    budget: Duration = 5.0
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Say what does not fit together: pairs of member and mend."""
+        if self.endpoint is not None and "://" not in self.endpoint and self.protocol != "grpc":
+            yield "endpoint", "host:port without a scheme is for protocol: grpc; write http://host:4318"
+        if self.client_key is not None and self.client_certificate is None:
+            yield "client_key", "a client_key without client_certificate: add client_certificate"
+        for name, value in self.headers.items():
+            if isinstance(value, str) and _CREDENTIAL_HEADER.search(name):
+                member = f"headers.{name}" if "." not in name else "headers"
+                yield member, "a literal secret is refused: write {env: NAME} or {file: PATH}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FlowFile:
+    """What one flow file may hold.
+
+    `providers` are identity providers by name. `flows` are the checks. `telemetry` says where results go; it stands in
+    one file only.
+    """
+
+    providers: Mapping[Name, Provider] = field(default_factory=dict)
+    flows: tuple[Flow, ...] = ()
+    telemetry: Telemetry | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where something was written: a document and the path in it."""
+
+    document: Document
+    path: Path
+
+    def fault(self, rest: Path, message: str) -> Fault:
+        """Make the fault of what stands at `rest` inside this place."""
+        return self.document.fault((*self.path, *rest), message)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Every flow file, merged by name; the places are kept so that later rooms can name file and line."""
+
+    providers: Mapping[str, Provider]
+    flows: tuple[Flow, ...]
+    telemetry: Telemetry = field(default_factory=Telemetry)
+    flow_places: Mapping[str, Place] = field(default_factory=dict, repr=False)
+    provider_places: Mapping[str, Place] = field(default_factory=dict, repr=False)
+    telemetry_place: Place | None = field(default=None, repr=False)
+
+    def place(self, path: Path) -> tuple[Place, Path]:
+        """Find what a path of the merged whole means: `("flows", 3, "steps", 2)` is the fourth flow of all files."""
+        match path:
+            case ("flows", int() as index, *rest):
+                return self.flow_places[self.flows[index].name], tuple(rest)
+            case ("providers", str() as name, *rest):
+                return self.provider_places[name], tuple(rest)
+            case ("telemetry", *rest) if self.telemetry_place is not None:
+                return self.telemetry_place, tuple(rest)
+        raise LookupError("no such place in the flow files")
+
+    def where(self, path: Path) -> tuple[str, int]:
+        """Give the file and line of a path of the merged whole."""
+        place, rest = self.place(path)
+        return place.document.file, place.document.line((*place.path, *rest))
+
+    def fault(self, path: Path, message: str) -> Fault:
+        """Make a fault of a path of the merged whole; it prints the path as it is in its own file."""
+        place, rest = self.place(path)
+        return place.fault(rest, message)
+
+    def where_flow(self, flow: str, *path: str | int) -> tuple[str, int]:
+        """Give the file and line of a flow or of something in it: `config.where_flow("orders-api", "steps", 2)`."""
+        place = self.flow_places[flow]
+        return place.document.file, place.document.line((*place.path, *path))

@@ -1,0 +1,176 @@
+"""Settings of the process: command line flags over OTELPROBE_* variables over a .env file over defaults.
+
+What is watched stands in flow files; what differs from one place of running to the next stands here. pydantic-settings
+reads variables and .env; it is imported only where there are any, because that costs as much as a whole short run.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path as FilePath
+from typing import Annotated, Any, Literal, get_args
+
+from otelprobe.config.decode import BAD, Member, plan_for
+from otelprobe.config.document import resolve_plain
+from otelprobe.config.faults import ConfigError, Fault, nearest
+from otelprobe.config.models import Name
+from otelprobe.fields import DurationOrZero, Scalar
+
+PREFIX = "OTELPROBE_"
+ENV_FILE = ".env"
+_IGNORED = "OTELPROBE_DEMO_"
+_SHARD = re.compile(r"(\d{1,5})/(\d{1,5})")
+_LISTEN = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.-]*):(\d{1,5})")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Which part of the flows this process runs: part `index` (from 0) of `count`."""
+
+    index: int = 0
+    count: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """Where the health endpoints are served."""
+
+    host: str
+    port: int
+
+
+def parse_shard(value: object) -> Shard:
+    """Read `0/3` as the first of three parts."""
+    match = _SHARD.fullmatch(value) if isinstance(value, str) else None
+    if not match or int(match[1]) >= int(match[2]):
+        raise ValueError("not a shard: write index/count, the first is 0, as in 0/3")
+    return Shard(int(match[1]), int(match[2]))
+
+
+def parse_listen(value: object) -> Listen | None:
+    """Read `host:port`, `:port` (every address) or `none`."""
+    if value == "none":
+        return None
+    match = _LISTEN.fullmatch(value) if isinstance(value, str) else None
+    if not match or int(match[2]) > 65535:
+        raise ValueError("not an address: write host:port, :port for every address, or none")
+    return Listen(match[1].strip("[]") or "0.0.0.0", int(match[2]))  # noqa: S104 - the operator wrote :port
+
+
+def parse_paths(value: object) -> tuple[str, ...]:
+    """Read paths separated by `:`."""
+    paths = tuple(p for p in value.split(os.pathsep) if p) if isinstance(value, str) else ()
+    if not paths:
+        raise ValueError(f"not a list of paths: write /etc/otelprobe, more of them separated by {os.pathsep}")
+    return paths
+
+
+def parse_workers(value: object) -> int:
+    """Accept 1 to 1024."""
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1024:
+        raise ValueError("not a number of workers: write 1 to 1024")
+    return value
+
+
+Workers = Annotated[int, Scalar(parse_workers, {"type": "integer", "minimum": 1, "maximum": 1024})]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Settings of one process; each is a flag `--log-level`, a variable `OTELPROBE_LOG_LEVEL`, or a line in `.env`.
+
+    `config` are the flow files and directories where the command names none. `log_level` and `log_format` are for
+    standard error. `color` is for the terminal. `state_dir` keeps what is remembered between runs; without it, it is
+    forgotten. `spool_dir` keeps telemetry that could not be delivered. `location` is where this prober stands, as a label.
+    `listen` is the address of /livez and /readyz: loopback by default, because nothing is open that nobody asked for; a
+    pod sets :8399. `workers` is how many flows run at once (default 64: they mostly wait). `shard` is this process's part
+    of the flows. `start_jitter` is the time over which first runs are spread (default 10s). `require_delivery` makes
+    undelivered telemetry exit code 3.
+    """
+
+    config: Annotated[tuple[str, ...], Scalar(parse_paths, {"type": "string"})] = ()
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["text", "json"] = "text"
+    color: Literal["auto", "always", "never"] = "auto"
+    state_dir: str | None = None
+    spool_dir: str | None = None
+    location: Name | None = None
+    listen: Annotated[Listen | None, Scalar(parse_listen, {"type": "string"})] = Listen("127.0.0.1", 8399)
+    workers: Workers = 64
+    shard: Annotated[Shard, Scalar(parse_shard, {"type": "string"})] = Shard()
+    start_jitter: DurationOrZero = 10.0
+    require_delivery: bool = False
+    warnings: tuple[str, ...] = field(default=(), metadata={"from": "load_settings"})
+
+
+def load_settings(flags: Mapping[str, object]) -> Settings:
+    """Read the settings; flags that are None were not given. ConfigError names the flag or variable of each fault.
+
+    `Settings.warnings` tells of OTELPROBE_* variables that mean nothing.
+    """
+    members = plan_for(Settings).members
+    faults: list[Fault] = []
+    outside, others = _variables(members, faults) if _any_variables() else ({}, frozenset[str]())
+    values: dict[str, Any] = {}
+    for name, member in members.items():
+        if flags.get(name) is not None:
+            values[name] = _read(member, flags[name], f"--{name.replace('_', '-')}", faults)
+        elif name in outside:
+            values[name] = _read(member, outside[name], f"{PREFIX}{name.upper()}", faults)
+    if faults:
+        raise ConfigError(faults)
+    return replace(Settings(**values), warnings=tuple(_told(others, members)))
+
+
+def _read(member: Member, value: object, source: str, faults: list[Fault]) -> object:
+    """Read one setting; where no text is wanted, text is read as YAML would read it unquoted."""
+    if isinstance(value, str) and not _wants_text(member):
+        value = resolve_plain(value)
+    found = member.reader.read(value, (), lambda _, message: faults.append(Fault(source, None, "", message)))
+    return None if found is BAD else found
+
+
+def _wants_text(member: Member) -> bool:
+    annotation = member.annotation
+    return (get_args(annotation)[0] if annotation is Workers else annotation) not in {int, float, bool}
+
+
+def _any_variables() -> bool:
+    return any(name.upper().startswith(PREFIX) for name in os.environ) or FilePath(ENV_FILE).is_file()
+
+
+def _variables(names: Iterable[str], faults: list[Fault]) -> tuple[dict[str, str], frozenset[str]]:
+    """Read OTELPROBE_* of the environment and of .env as text, and the names of those that are no settings.
+
+    Names are in lower case and without the prefix. An empty variable is one that is not set.
+    """
+    from pydantic import create_model  # noqa: PLC0415 - 0.3 s that a run without variables need not pay
+    from pydantic_settings import BaseSettings, DotEnvSettingsSource, SettingsConfigDict  # noqa: PLC0415
+
+    class Source(BaseSettings):
+        model_config = SettingsConfigDict(
+            env_prefix=PREFIX, env_file=ENV_FILE, env_file_encoding="utf-8", env_ignore_empty=True, extra="ignore"
+        )
+
+    fields: dict[str, Any] = dict.fromkeys(names, (str | None, None))
+    try:
+        model = create_model("Variables", __base__=Source, **fields)
+        read, lines = model(), DotEnvSettingsSource(model).env_vars
+    except (OSError, UnicodeDecodeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+        faults.append(Fault(ENV_FILE, None, "", f"cannot be read: {why}"))
+        return {}, frozenset()
+    found = {name: value for name in names if (value := getattr(read, name)) is not None}
+    present = {n[len(PREFIX) :].lower() for n in [*lines, *os.environ] if n.upper().startswith(PREFIX)}
+    return found, frozenset(present - set(names))
+
+
+def _told(others: Iterable[str], members: Iterable[str]) -> Iterator[str]:
+    """Say which variables mean nothing, with the nearest that does."""
+    known = list(members)
+    for name in sorted(others):
+        variable = f"{PREFIX}{name.upper()}"
+        if not variable.startswith(_IGNORED):
+            near = nearest(name, known)
+            yield f"{variable} means nothing" + (f"; did you mean {PREFIX}{near.upper()}?" if near else "")

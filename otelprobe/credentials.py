@@ -1,0 +1,144 @@
+"""The credential of a call: which one, where it goes in the request, and how to send the same request with another."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+
+from otelprobe.fields import SecretRef
+from otelprobe.step import Context, Cookie, Tokens
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKey:
+    """An API key in exactly one of a header, a query parameter or a cookie of the given name."""
+
+    header: str | None = None
+    query: str | None = None
+    cookie: str | None = None
+    value: SecretRef
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Say what does not fit together."""
+        if sum(place is not None for place in (self.header, self.query, self.cookie)) != 1:
+            yield "", "an api_key goes in exactly one of header, query or cookie"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Basic:
+    """A user name and a password (RFC 7617)."""
+
+    username: str
+    password: SecretRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Auth:
+    """What to send: at most one of `bearer` (the step whose token it is), `api_key`, `basic`, `cookie` (a log-in step), `none`.
+
+    `scheme` replaces the word before the token; an empty one sends the raw token. Nothing set means: the latest token,
+    or the session cookie where a log-in made that last.
+    """
+
+    bearer: str | None = None
+    api_key: ApiKey | None = None
+    basic: Basic | None = None
+    cookie: str | None = None
+    none: bool = False
+    scheme: str | None = None
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Say what does not fit together."""
+        chosen = [self.bearer, self.api_key, self.basic, self.cookie, self.none or None]
+        if sum(c is not None for c in chosen) > 1:
+            yield "", "auth takes one of bearer, api_key, basic, cookie and none"
+        if self.scheme is not None and any(c is not None for c in chosen[1:]):
+            yield "scheme", "scheme goes with a token only"
+
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """Give the secrets that are read when this credential is sent."""
+        if self.api_key is not None:
+            return (self.api_key.value,)
+        return (self.basic.password,) if self.basic is not None else ()
+
+
+Kind = Literal["token", "cookie", "api_key", "basic", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """A credential at hand: what kind it is, and the headers and query it adds."""
+
+    kind: Kind
+    value: str = field(default="", repr=False)
+    scheme: str = "Bearer"
+    place: str = "Authorization"
+    in_query: bool = False
+
+    def headers(self) -> dict[str, str]:
+        """Give the headers that carry it."""
+        if self.kind == "none" or self.in_query:
+            return {}
+        if self.kind == "token":
+            return {self.place: f"{self.scheme} {self.value}".strip()}
+        return {self.place: self.value}
+
+    def url(self, url: str) -> str:
+        """Give the URL that carries it."""
+        if not self.in_query:
+            return url
+        parts = urlsplit(url)
+        query = "&".join(filter(None, (parts.query, urlencode({self.place: self.value}))))
+        return urlunsplit(parts._replace(query=query))
+
+    @property
+    def header_names(self) -> frozenset[str]:
+        """Name the headers that may not leave the origin."""
+        return frozenset({"authorization", "cookie", "dpop", self.place.lower()})
+
+    def with_token(self, token: str | None) -> "Credential":
+        """Give the same place with another token in it, or with none at all."""
+        return Credential("none") if token is None else Credential("token", token, self.scheme, self.place)
+
+
+def choose(ctx: Context, auth: Auth, use: str | None) -> Credential:
+    """Give the credential that `auth` asks for; secrets are read now. CheckFailed(secret_missing) if one cannot be."""
+    if auth.none:
+        return Credential("none")
+    if auth.api_key is not None:
+        return _api_key(auth.api_key)
+    if auth.basic is not None:
+        return Credential("basic", _basic(auth.basic.username, auth.basic.password.read()))
+    if auth.cookie is not None:
+        return _cookie(ctx.need(Cookie, auth.cookie))
+    return _made_earlier(ctx, auth, auth.bearer or use)
+
+
+def _made_earlier(ctx: Context, auth: Auth, use: str | None) -> Credential:
+    for made in reversed(ctx.made):
+        if use is not None and made.step != use:
+            continue
+        if isinstance(made.artifact, Tokens):
+            return Credential("token", made.artifact.access, "Bearer" if auth.scheme is None else auth.scheme)
+        if isinstance(made.artifact, Cookie) and auth.bearer is None:
+            return _cookie(made.artifact)
+    return Credential("none")
+
+
+def _cookie(cookie: Cookie) -> Credential:
+    return Credential("cookie", f"{cookie.name}={cookie.value}", place="Cookie")
+
+
+def _api_key(key: ApiKey) -> Credential:
+    value = key.value.read()
+    if key.query is not None:
+        return Credential("api_key", value, place=key.query, in_query=True)
+    if key.cookie is not None:
+        return Credential("api_key", f"{key.cookie}={quote(value, safe='')}", place="Cookie")
+    return Credential("api_key", value, place=key.header or "")
+
+
+def _basic(username: str, password: str) -> str:
+    from base64 import b64encode  # noqa: PLC0415 - only this scheme needs it
+
+    return f"Basic {b64encode(f'{username}:{password}'.encode()).decode()}"

@@ -1,0 +1,151 @@
+"""Talking to an authorization server (RFC 6749): client authentication, and its answers read by status first, then by code."""
+
+from base64 import b64encode
+from collections.abc import Mapping
+from typing import NoReturn
+from urllib.parse import quote_plus
+
+from otelprobe.http import Reply
+from otelprobe.pages import challenged, classify_page, is_html
+from otelprobe.reasons import Blame, CheckFailed, Counts, Reason
+from otelprobe.result import Fact
+from otelprobe.step import Context, Done, StepFailed, Tokens
+
+ERRORS: Mapping[str, Reason] = {
+    "invalid_client": Reason.INVALID_CLIENT,
+    "incorrect_client_credentials": Reason.INVALID_CLIENT,
+    "unauthorized_client": Reason.UNAUTHORIZED_CLIENT,
+    "unsupported_grant_type": Reason.UNSUPPORTED_GRANT_TYPE,
+    "invalid_scope": Reason.INVALID_SCOPE,
+    "invalid_request": Reason.INVALID_REQUEST,
+    "invalid_target": Reason.INVALID_REQUEST,
+    "access_denied": Reason.ACCESS_DENIED,
+    "invalid_grant": Reason.INVALID_GRANT,
+    "bad_verification_code": Reason.INVALID_GRANT,
+    "login_required": Reason.LOGIN_REQUIRED,
+    "interaction_required": Reason.LOGIN_REQUIRED,
+    "account_selection_required": Reason.LOGIN_REQUIRED,
+    "consent_required": Reason.CONSENT_REQUIRED,
+    "mfa_required": Reason.MFA_REQUIRED,
+    "server_error": Reason.IDP_ERROR,
+    "temporarily_unavailable": Reason.IDP_ERROR,
+    "slow_down": Reason.IDP_RATE_LIMITED,
+}
+"""OAuth error codes (RFC 6749, 8628, 8707, OpenID Connect, and known dialects) to reasons."""
+
+
+def post(ctx: Context, url: str, form: Mapping[str, str | tuple[str, ...]]) -> Reply:
+    """Post a form to an endpoint with the client's authentication; list members are sent once for each value."""
+    pairs = [(k, v) for k, vs in form.items() for v in ((vs,) if isinstance(vs, str) else vs)]
+    headers, extra = client_authentication(ctx)
+    return ctx.send("POST", url, headers=headers, form=[*pairs, *extra])
+
+
+def client_authentication(ctx: Context) -> tuple[dict[str, str], list[tuple[str, str]]]:
+    """Give the headers and form members that authenticate the client; the secret is read at each use."""
+    provider = ctx.identity_provider()
+    client_id = provider.client_id or ""
+    if provider.auth_method == "none" or provider.client_secret is None:
+        return {}, [("client_id", client_id)] if client_id else []
+    secret = provider.client_secret.read()
+    if provider.auth_method == "client_secret_post":
+        return {}, [("client_id", client_id), ("client_secret", secret)]
+    # RFC 6749, section 2.3.1: id and secret are form-encoded before they are joined and encoded.
+    pair = f"{quote_plus(client_id)}:{quote_plus(secret)}".encode()
+    return {"Authorization": f"Basic {b64encode(pair).decode()}"}, []
+
+
+def read_object(reply: Reply, *, grant_is_ours: bool = True) -> dict[str, object]:
+    """Give the JSON object of a successful answer; CheckFailed with what the provider said instead.
+
+    `grant_is_ours` says that a refused grant (`invalid_grant`) is the configuration's fault: false for refresh and code,
+    where the provider itself issued what it now refuses.
+    """
+    refuse_failures(reply)
+    document = _json_object(reply)
+    if document is not None and isinstance(document.get("error"), str):
+        raise_oauth_error(reply, document, grant_is_ours=grant_is_ours)
+    if reply.status >= 400:
+        raise CheckFailed(Reason.IDP_HTTP_4XX, f"status {reply.status} without an OAuth error")
+    if document is None:
+        kind = reply.media_type or "no media type"
+        raise CheckFailed(Reason.IDP_NOT_JSON, f"status {reply.status} with {kind} where a JSON object is due")
+    return document
+
+
+def refuse_failures(reply: Reply) -> None:
+    """Raise for what the status or an edge says before any body is read: challenge, 429, 5xx, page, redirect."""
+    if challenged(reply):
+        raise CheckFailed(Reason.BOT_CHALLENGE, f"status {reply.status} from a bot check in front of the provider")
+    if reply.status == 429:
+        raise CheckFailed(Reason.IDP_RATE_LIMITED, _retry_after(reply))
+    if reply.status >= 500:
+        raise CheckFailed(Reason.IDP_HTTP_5XX, f"status {reply.status}")
+    page = classify_page(reply)
+    if page is not None:
+        raise CheckFailed(page, f"status {reply.status} with a page from in front of the provider")
+    if 300 <= reply.status < 400:
+        raise CheckFailed(Reason.REDIRECT_UNEXPECTED, f"status {reply.status} where no redirect is followed")
+    if is_html(reply) and reply.status < 400:
+        raise CheckFailed(Reason.IDP_NOT_JSON, f"status {reply.status} with an HTML page where JSON is due")
+
+
+def _retry_after(reply: Reply) -> str:
+    wait = reply.value("Retry-After")
+    return f"status 429, retry after {wait} s" if wait.isdigit() else "status 429"
+
+
+def _json_object(reply: Reply) -> dict[str, object] | None:
+    try:
+        document = reply.json()
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def raise_oauth_error(reply: Reply, document: Mapping[str, object], *, grant_is_ours: bool) -> NoReturn:
+    """Raise the reason of an OAuth error. The code is told if it is one we know: a free text might hold anything."""
+    code = str(document["error"])
+    reason = ERRORS.get(code, Reason.OAUTH_ERROR_OTHER)
+    known = code if code in ERRORS or _looks_like_a_code(code) else "an unreadable code"
+    blame, counts = None, None
+    if reason is Reason.INVALID_GRANT:
+        blame, counts = (Blame.CONFIG, Counts.NONE) if grant_is_ours else (Blame.PROVIDER, Counts.AUTH)
+    failed = CheckFailed(reason, f"status {reply.status}, OAuth error {known}", blame=blame, counts=counts)
+    raise StepFailed(failed, Done(facts={Fact.ISSUANCE_OAUTH_ERROR: known}))
+
+
+def _looks_like_a_code(code: str) -> bool:
+    return len(code) <= 64 and code.replace("_", "").isalpha() and code.islower() and code.isascii()
+
+
+def read_tokens(ctx: Context, document: Mapping[str, object]) -> Tokens:
+    """Read a token response (RFC 6749, section 5.1); CheckFailed(token_missing, expires_in_invalid) if it is none."""
+    access = document.get("access_token")
+    if not isinstance(access, str) or not access:
+        raise CheckFailed(Reason.TOKEN_MISSING, "the answer has no access_token")
+    return Tokens(
+        access=access,
+        refresh=_text(document, "refresh_token"),
+        id_token=_text(document, "id_token"),
+        token_type=_text(document, "token_type"),
+        expires_in=_seconds(document.get("expires_in")),
+        scope=document["scope"] if isinstance(document.get("scope"), str) else None,  # type: ignore[arg-type] # just checked
+        obtained_at=ctx.now(),
+    )
+
+
+def _text(document: Mapping[str, object], name: str) -> str | None:
+    value = document.get(name)
+    return value if isinstance(value, str) and value else None
+
+
+def _seconds(value: object) -> float | None:
+    """Read `expires_in`: a number, or digits as text, which some providers send and every client library takes."""
+    if value is None:
+        return None
+    if isinstance(value, str) and value.isdigit() and len(value) < 12:
+        return float(value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    raise CheckFailed(Reason.EXPIRES_IN_INVALID, "expires_in is not a number")

@@ -1,0 +1,289 @@
+"""FlowPlan to FlowResult: every planned step gets its row, and nothing that a check finds is ever raised."""
+
+import os
+import secrets
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import PurePath
+from typing import Protocol
+
+from otelprobe.clock import Clock, SystemClock
+from otelprobe.expect import check_answer, status_matches
+from otelprobe.fields import DEFAULT_HTTP, HttpOptions
+from otelprobe.http import Http, Wire
+from otelprobe.plan import FlowPlan
+from otelprobe.reasons import CheckFailed, Outcome, Reason
+from otelprobe.result import Exchange, Fact, FactValue, FlowResult, StepResult, Warn
+from otelprobe.state import Memory, State
+from otelprobe.step import Context, Done, Made, Step, StepFailed, capture_values
+
+SKEW_WORTH_A_WARNING = 30.0
+"""Seconds: skew that breaks nothing is a fact, and a warning above this (reasons.md, rule 5)."""
+
+
+class Ids(Protocol):
+    """Where trace, span and run ids come from."""
+
+    def trace_id(self) -> int:
+        """Draw a trace id of 128 bits, not zero."""
+        ...
+
+    def span_id(self) -> int:
+        """Draw a span id of 64 bits, not zero."""
+        ...
+
+
+class RandomIds:
+    """Ids from the machine's entropy, as W3C Trace Context asks for."""
+
+    def trace_id(self) -> int:
+        """Draw a trace id."""
+        return secrets.randbits(128) or 1
+
+    def span_id(self) -> int:
+        """Draw a span id."""
+        return secrets.randbits(64) or 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tools:
+    """The whole outside world: the network, the clock, ids, state. `parent` is the trace and span that a run continues."""
+
+    http: Http
+    clock: Clock = field(default_factory=SystemClock)
+    ids: Ids = field(default_factory=RandomIds)
+    state: State = field(default_factory=State)
+    memory: Memory = field(default_factory=Memory)
+    parent: tuple[int, int] | None = None
+    on_step: Callable[[str, str], None] | None = None
+
+
+def parent_from_environment(environ: Mapping[str, str] = os.environ) -> tuple[int, int] | None:
+    """Read `TRACEPARENT` (W3C Trace Context) as a trace and a span id; None where there is none or it is malformed."""
+    parts = environ.get("TRACEPARENT", "").strip().split("-")
+    if len(parts) < 4 or [len(p) for p in parts[:4]] != [2, 32, 16, 2] or parts[0] == "ff":
+        return None
+    try:
+        trace_id, span_id = int(parts[1], 16), int(parts[2], 16)
+    except ValueError:
+        return None
+    return (trace_id, span_id) if trace_id and span_id else None
+
+
+def run_flow(plan: FlowPlan, tools: Tools) -> FlowResult:
+    """Run every step in order. The first that does not pass owns the verdict; later ones are skipped, save `always` ones."""
+    clock = tools.clock
+    run = _Run(plan, tools, start_ns=clock.time_ns(), started=clock.monotonic())
+    for index, step in enumerate(plan.steps):
+        run.take(index, step)
+    return run.result()
+
+
+class _Run:
+    """One run under way: what was made, captured and found so far."""
+
+    def __init__(self, plan: FlowPlan, tools: Tools, *, start_ns: int, started: float) -> None:
+        self._plan = plan
+        self._tools = tools
+        self._start_ns = start_ns
+        self._started = started
+        self._trace_id = tools.parent[0] if tools.parent else tools.ids.trace_id()
+        self._parent = tools.parent[1] if tools.parent else None
+        self._span_id = tools.ids.span_id()
+        self._rows: list[StepResult] = []
+        self._made: list[Made] = []
+        self._captured: dict[str, str] = {}
+        self._failed: StepResult | None = None
+
+    def take(self, index: int, step: Step) -> None:
+        """Run or skip one step and keep its row."""
+        runnable = self._failed is None or (step.always and self._has_needs(step))
+        row = self._run_step(index, step) if runnable else self._skip(index, step)
+        self._rows.append(row)
+        if self._failed is None and row.outcome in {Outcome.FAIL, Outcome.ERROR}:
+            self._failed = row
+
+    def result(self) -> FlowResult:
+        """Freeze what happened. The clean-up of `always` steps cannot improve the verdict."""
+        clock, failed = self._tools.clock, self._failed
+        duration = clock.monotonic() - self._started
+        return FlowResult(
+            flow=self._plan.name,
+            provider=self._plan.provider.name if self._plan.provider else None,
+            labels=self._plan.labels,
+            location=self._plan.location,
+            run_id=f"{self._span_id:016x}",
+            outcome=failed.outcome if failed else Outcome.PASS,
+            trace_id=self._trace_id,
+            span_id=self._span_id,
+            parent_span_id=self._parent,
+            start_ns=self._start_ns,
+            end_ns=self._start_ns + int(duration * 1e9),
+            duration=duration,
+            steps=tuple(self._rows),
+            reason=failed.reason if failed else None,
+            blame=failed.blame if failed else None,
+            counts=failed.counts if failed else None,
+            failed_step=failed.step if failed else None,
+            detail=failed.detail if failed else None,
+        )
+
+    def _has_needs(self, step: Step) -> bool:
+        kinds = step.required(self._plan.provider)
+        return all(any(isinstance(m.artifact, kind) for m in self._made) for kind in kinds)
+
+    def _skip(self, index: int, step: Step) -> StepResult:
+        now = self._tools.clock.time_ns()
+        return StepResult(
+            step=step.name,
+            kind=step.kind,
+            layer=step.layer,
+            index=index,
+            outcome=Outcome.SKIP,
+            span_id=self._tools.ids.span_id(),
+            start_ns=now,
+            end_ns=now,
+            duration=0.0,
+        )
+
+    def _run_step(self, index: int, step: Step) -> StepResult:
+        clock = self._tools.clock
+        if self._tools.on_step is not None:
+            self._tools.on_step(self._plan.name, step.name)
+        span_id, wire = self._tools.ids.span_id(), Wire(self._trace_id, self._tools.ids.span_id)
+        start_ns, started = clock.time_ns(), clock.monotonic()
+        done, failed = self._attempt(step, self._context(step, wire, started), started)
+        wall = clock.monotonic() - started
+        row = StepResult(
+            step=step.name,
+            kind=step.kind,
+            layer=step.layer,
+            index=index,
+            outcome=Outcome.PASS,
+            span_id=span_id,
+            start_ns=start_ns,
+            end_ns=start_ns + int(wall * 1e9),
+            duration=max(0.0, wall - sum(x.duration for x in wire.exchanges if x.control)),
+            warnings=(*done.warnings, *self._skew_warnings(wire.exchanges)),
+            exchanges=tuple(wire.exchanges),
+            facts=_with_skew(done, wire.exchanges),
+            expiries=done.expiries,
+            key_changes=done.key_changes,
+            cases=done.cases,
+        )
+        return row if failed is None else _failed_row(row, failed)
+
+    def _context(self, step: Step, wire: Wire, started: float) -> Context:
+        ends = self._started + self._plan.deadline
+        return Context(
+            http=self._tools.http,
+            wire=wire,
+            clock=self._tools.clock,
+            state=self._tools.state,
+            memory=self._tools.memory,
+            options=options_for(step, self._plan),
+            deadline=min(ends, started + step.timeout) if step.timeout else ends,
+            flow=self._plan.name,
+            provider=self._plan.provider,
+            made=tuple(self._made),
+            captured=self._captured,
+        )
+
+    def _attempt(self, step: Step, ctx: Context, started: float) -> tuple[Done, CheckFailed | None]:
+        """Do the step and check what is expected of any step.
+
+        What it made is kept even if an expectation failed: a clean-up step may still have to revoke it.
+        """
+        done = Done()
+        failure: CheckFailed | None = None
+        try:
+            self._check_time_left(ctx)
+            done = step.run(ctx)
+            self._captured |= _check_common(step, done)
+            self._check_duration(step, ctx, started)
+        except StepFailed as failed:
+            done, failure = failed.done, failed
+        except CheckFailed as failed:
+            failure = failed
+        except Exception as error:  # noqa: BLE001 - our own bug must never look like somebody's outage
+            failure = CheckFailed(Reason.PROBER_ERROR, describe_bug(error))
+        for exchange in ctx.wire.exchanges:
+            if exchange.clock_skew is not None:
+                ctx.memory.note_skew(exchange.host, exchange.clock_skew)
+        self._made.extend(Made(step.name, artifact) for artifact in done.makes)
+        return done, failure
+
+    def _check_time_left(self, ctx: Context) -> None:
+        if ctx.clock.monotonic() >= ctx.deadline:
+            raise CheckFailed(
+                Reason.DEADLINE_EXCEEDED,
+                f"the flow's deadline of {self._plan.deadline:g} s was used up before this step",
+            )
+
+    def _check_duration(self, step: Step, ctx: Context, started: float) -> None:
+        wanted = step.expect.max_duration
+        took = ctx.clock.monotonic() - started - sum(x.duration for x in ctx.wire.exchanges if x.control)
+        if wanted is not None and took > wanted:
+            raise CheckFailed(Reason.TOO_SLOW, f"took {took * 1000:.0f} ms, allowed {wanted * 1000:.0f} ms")
+
+    def _skew_warnings(self, exchanges: list[Exchange]) -> tuple[Warn, ...]:
+        worst = _worst_skew(exchanges)
+        if worst is None or abs(worst.clock_skew or 0.0) <= SKEW_WORTH_A_WARNING:
+            return ()
+        return (Warn(Reason.CLOCK_SKEW, f"the clock of {worst.host} is {worst.clock_skew:+.0f} s from the prober's"),)
+
+
+def options_for(step: Step, plan: FlowPlan) -> HttpOptions:
+    """Give the HTTP options in force: the step's own, then its provider's for a step that talks to it, then the flow's.
+
+    A provider's block speaks of just that host, so it is nearer to the provider's steps than what the flow says for all.
+    """
+    wider = plan.http.over(DEFAULT_HTTP)
+    if step.uses_provider and plan.provider is not None:
+        wider = plan.provider.http.over(wider)
+    return step.http.over(wider)
+
+
+def _check_common(step: Step, done: Done) -> Mapping[str, str]:
+    """Check `expect` and read `capture` in the step's answer; give what was captured."""
+    if done.reply is None:
+        return {}
+    wanted = step.expect.status
+    if wanted is not None and not status_matches(done.reply.status, wanted):
+        raise CheckFailed(Reason.ASSERTION_FAILED, f"status {done.reply.status}, expected {' or '.join(wanted)}")
+    check_answer(done.reply, step.expect)
+    return capture_values(step, done.reply)
+
+
+def _worst_skew(exchanges: list[Exchange]) -> Exchange | None:
+    seen = [x for x in exchanges if x.clock_skew is not None]
+    return max(seen, key=lambda x: abs(x.clock_skew or 0.0), default=None)
+
+
+def _with_skew(done: Done, exchanges: list[Exchange]) -> Mapping[str, FactValue]:
+    worst = _worst_skew(exchanges)
+    if worst is None or worst.clock_skew is None or Fact.CLOCK_SKEW in done.facts:
+        return done.facts
+    return {**done.facts, Fact.CLOCK_SKEW: round(worst.clock_skew, 3)}
+
+
+def _failed_row(row: StepResult, failed: CheckFailed) -> StepResult:
+    outcome, blame, counts = failed.assigned(row.layer)
+    return replace(
+        row,
+        outcome=outcome,
+        reason=failed.reason,
+        blame=blame,
+        counts=counts,
+        detail=failed.detail or None,
+        problems=failed.problems,
+    )
+
+
+def describe_bug(error: BaseException) -> str:
+    """Name an exception of ours by type and place. Its text is left out: it may hold anything."""
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [f for f in frames if f"{os.sep}otelprobe{os.sep}" in f.filename] or frames
+    place = f" at {PurePath(ours[-1].filename).name}:{ours[-1].lineno}" if ours else ""
+    return f"{type(error).__name__}{place}; please report this"

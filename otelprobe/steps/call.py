@@ -1,0 +1,96 @@
+"""Call the protected API with a credential, and tell whose fault it is when it does not answer as it should."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from otelprobe.credentials import Auth, Credential, choose
+from otelprobe.fields import SecretRef, Url
+from otelprobe.http import Reply
+from otelprobe.judge import Trial
+from otelprobe.provider import Provider
+from otelprobe.reasons import Layer, Reason
+from otelprobe.step import Artifact, Context, Cookie, Done, Step, Tokens, filled
+from otelprobe.template import fill, fill_all
+
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Call(Step):
+    """Send one request. Without `expect.status` any 2xx is wanted.
+
+    `auth` chooses the credential (default: the latest token). `unauthorized_status` lists what this API answers where 401
+    is meant.
+    """
+
+    kind: ClassVar[str] = "call"
+    layer: ClassVar[Layer] = Layer.API
+    own_reasons: ClassVar[frozenset[Reason]] = frozenset(
+        {Reason.API_UNAVAILABLE, Reason.API_REJECTS_VALID_TOKEN, Reason.VALIDATOR_BROKEN, Reason.ASSERTION_FAILED}
+    )
+
+    url: Url
+    method: Method = "GET"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    json: object = None
+    form: Mapping[str, str] | None = None
+    body: str | None = None
+    auth: Auth = field(default_factory=Auth)
+    unauthorized_status: tuple[int, ...] = (401,)
+
+    def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
+        """Need what the credential is made from, where a step is named for it."""
+        _ = provider
+        if self.auth.bearer is not None:
+            return (Tokens,)
+        return (Cookie,) if self.auth.cookie is not None else ()
+
+    def references(self) -> tuple[tuple[tuple[str, ...], str], ...]:
+        """Name the steps that the credential comes from, besides `use`."""
+        named = ((("auth", "bearer"), self.auth.bearer), (("auth", "cookie"), self.auth.cookie))
+        return (*super().references(), *((member, name) for member, name in named if name is not None))
+
+    def templates(self) -> tuple[object, ...]:
+        """Give what `${name}` is filled in."""
+        return (self.url, self.headers, self.json, self.form, self.body)
+
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """Give the secrets that are read."""
+        return self.auth.secrets()
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Say what does not fit together."""
+        if sum(part is not None for part in (self.json, self.form, self.body)) > 1:
+            yield "body", "a call has at most one of json, form and body"
+        if self.auth.bearer is not None and self.use is not None:
+            yield "use", "auth: {bearer: ...} already says whose token to use"
+        hidden = [n for n in self.headers if n.lower() in {"authorization", "cookie", "proxy-authorization"}]
+        if hidden:
+            yield "headers", f"{hidden[0]} holds a secret: use auth instead, so that it never shows"
+
+    def run(self, ctx: Context) -> Done:
+        """Call, judge and check."""
+        credential = choose(ctx, self.auth, self.use)
+        wanted = self.expect.status or ("2xx",)
+
+        def send(credential: Credential, *, control: bool) -> Reply:
+            return self._send(ctx, credential, control=control)
+
+        reply = Trial(ctx, credential, send, self.unauthorized_status, wanted).run()
+        return Done(reply=reply)
+
+    def _send(self, ctx: Context, credential: Credential, *, control: bool) -> Reply:
+        body = None if self.body is None else filled(ctx, self.body).encode()
+        return ctx.send(
+            self.method,
+            credential.url(filled(ctx, self.url)),
+            headers={**{k: fill(v, ctx.captured) for k, v in self.headers.items()}, **credential.headers()},
+            json=None if self.json is None else fill_all(self.json, ctx.captured),
+            form=None if self.form is None else {k: fill(v, ctx.captured) for k, v in self.form.items()},
+            body=body,
+            safe_url=self.url,
+            redirects=self.follow,
+            control=control,
+            credential_headers=credential.header_names,
+        )

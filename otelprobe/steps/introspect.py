@@ -1,0 +1,58 @@
+"""Ask the provider whether it calls a token alive (RFC 7662)."""
+
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from otelprobe.expect import Expect
+from otelprobe.oauth import post, read_object
+from otelprobe.provider import Provider
+from otelprobe.reasons import CheckFailed, Layer, Reason
+from otelprobe.result import Fact
+from otelprobe.step import Artifact, Context, Done, Step, StepFailed, Tokens, needs_endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IntrospectExpect(Expect):
+    """What to expect besides the common words: `active` (default true; false after a revocation)."""
+
+    active: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Introspect(Step):
+    """Introspect the latest access token, or the refresh token, or those of the step `use`."""
+
+    kind: ClassVar[str] = "introspect"
+    layer: ClassVar[Layer] = Layer.AUTH
+    needs: ClassVar[tuple[type[Artifact], ...]] = (Tokens,)
+    uses_provider: ClassVar[bool] = True
+    own_reasons: ClassVar[frozenset[Reason]] = frozenset({Reason.INTROSPECTION_INACTIVE, Reason.IDP_HTTP_5XX})
+
+    token: Literal["access", "refresh"] = "access"  # noqa: S105 - which token, not a token
+    expect: IntrospectExpect = field(default_factory=IntrospectExpect)
+
+    def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
+        """Need a token, and the introspection endpoint."""
+        return (Tokens, *needs_endpoint(provider, "introspection"))
+
+    def run(self, ctx: Context) -> Done:
+        """Introspect and compare `active`."""
+        tokens = ctx.need(Tokens, self.use)
+        token = tokens.access if self.token == "access" else tokens.refresh  # noqa: S105 - which token, not a token
+        if token is None:
+            raise CheckFailed(Reason.CONFIG_ERROR, "introspect wants the refresh token, but none was issued")
+        form = {"token": token, "token_type_hint": f"{self.token}_token"}
+        reply = post(ctx, ctx.endpoint("introspection"), form)
+        active = read_object(reply).get("active")
+        if not isinstance(active, bool):
+            raise CheckFailed(
+                Reason.ASSERTION_FAILED, "the answer has no boolean member active (RFC 7662, section 2.2)"
+            )
+        done = Done(facts={Fact.INTROSPECTION_ACTIVE: active}, reply=reply)
+        if active and not self.expect.active:
+            raise StepFailed(
+                CheckFailed(Reason.INTROSPECTION_ACTIVE_AFTER_REVOKE, "active is true, expected false"), done
+            )
+        if not active and self.expect.active:
+            raise StepFailed(CheckFailed(Reason.INTROSPECTION_INACTIVE, "active is false for a live token"), done)
+        return done

@@ -1,0 +1,115 @@
+"""Use the refresh token (RFC 6749, section 6): a new access token must come, rotated or not as expected (RFC 9700)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from otelprobe.expect import Expect
+from otelprobe.http import Reply
+from otelprobe.oauth import post, read_object, read_tokens
+from otelprobe.provider import Provider
+from otelprobe.reasons import CheckFailed, Layer, Reason
+from otelprobe.result import Fact, FactValue
+from otelprobe.step import Artifact, Context, Done, Step, StepFailed, Tokens, needs_endpoint
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefreshExpect(Expect):
+    """What to expect of a refresh besides the common words.
+
+    `rotated` true: another refresh token must come; false: the same one stays valid. `reuse_refused` true: the old
+    refresh token is tried once more and must be refused (the provider may end the session for it).
+    """
+
+    rotated: bool | None = None
+    reuse_refused: bool | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refresh(Step):
+    """Refresh the latest token, or that of the step `use`. `scope` narrows what is asked for."""
+
+    kind: ClassVar[str] = "refresh"
+    layer: ClassVar[Layer] = Layer.AUTH
+    needs: ClassVar[tuple[type[Artifact], ...]] = (Tokens,)
+    makes: ClassVar[tuple[type[Artifact], ...]] = (Tokens,)
+    uses_provider: ClassVar[bool] = True
+    own_reasons: ClassVar[frozenset[Reason]] = frozenset(
+        {Reason.REFRESH_FAILED, Reason.REFRESH_NOT_ROTATED, Reason.INVALID_GRANT, Reason.IDP_HTTP_5XX}
+    )
+
+    scope: str | None = None
+    params: Mapping[str, str] = field(default_factory=dict)
+    expect: RefreshExpect = field(default_factory=RefreshExpect)
+
+    def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
+        """Need a token, and the token endpoint."""
+        return (Tokens, *needs_endpoint(provider, "token"))
+
+    def run(self, ctx: Context) -> Done:
+        """Refresh; makes Tokens."""
+        old = ctx.need(Tokens, self.use)
+        if old.refresh is None:
+            raise CheckFailed(
+                Reason.REFRESH_FAILED,
+                "no refresh token was issued; client_credentials never gets one, others may need the scope offline_access",
+            )
+        self._spend(ctx)
+        reply = self._post(ctx, old.refresh)
+        try:
+            new = read_tokens(ctx, read_object(reply, grant_is_ours=False))
+        except CheckFailed as failed:
+            raise _as_refresh(failed) from None
+        rotated = new.refresh is not None and new.refresh != old.refresh
+        facts: dict[str, FactValue] = {Fact.ISSUANCE_GRANT: "refresh_token", Fact.REFRESH_ROTATED: rotated}
+        if new.expires_in is not None:
+            facts[Fact.ISSUANCE_EXPIRES_IN] = new.expires_in
+        self._check_rotation(rotated, facts)
+        if self.expect.reuse_refused:
+            self._check_reuse(ctx, old.refresh, facts)
+        # A provider that does not rotate keeps the old refresh token valid (RFC 6749, section 6).
+        kept = Tokens(
+            access=new.access,
+            refresh=new.refresh or old.refresh,
+            id_token=new.id_token or old.id_token,
+            token_type=new.token_type,
+            expires_in=new.expires_in,
+            scope=new.scope or old.scope,
+            obtained_at=new.obtained_at,
+        )
+        return Done(makes=(kept,), facts=facts, reply=reply)
+
+    def _spend(self, ctx: Context) -> None:
+        provider = ctx.identity_provider()
+        if provider.budget and not ctx.memory.budget(provider.name, provider.budget).take(ctx.clock.monotonic()):
+            raise CheckFailed(Reason.BUDGET_EXHAUSTED, f"the budget of provider {provider.name} is used up")
+
+    def _post(self, ctx: Context, refresh_token: str) -> Reply:
+        form = {"grant_type": "refresh_token", "refresh_token": refresh_token, **self.params}
+        return post(ctx, ctx.endpoint("token"), {**form, "scope": self.scope} if self.scope else form)
+
+    def _check_rotation(self, rotated: bool, facts: Mapping[str, FactValue]) -> None:
+        wanted = self.expect.rotated
+        if wanted is None or wanted == rotated:
+            return
+        if wanted:
+            failed = CheckFailed(Reason.REFRESH_NOT_ROTATED, "the same refresh token came back, or none")
+        else:
+            failed = CheckFailed(Reason.ASSERTION_FAILED, "the refresh token was rotated, expected is that it stays")
+        raise StepFailed(failed, Done(facts=facts))
+
+    def _check_reuse(self, ctx: Context, old: str, facts: Mapping[str, FactValue]) -> None:
+        reply = self._post(ctx, old)
+        if reply.status < 300:
+            failed = CheckFailed(
+                Reason.REFRESH_REUSE_ACCEPTED, f"the old refresh token was accepted again (status {reply.status})"
+            )
+            raise StepFailed(failed, Done(facts=facts))
+
+
+def _as_refresh(failed: CheckFailed) -> CheckFailed:
+    """Say refresh_failed where no better reason is known: an OAuth error of no known code, a bare 4xx, no token."""
+    if failed.reason in {Reason.OAUTH_ERROR_OTHER, Reason.IDP_HTTP_4XX, Reason.TOKEN_MISSING}:
+        renamed = CheckFailed(Reason.REFRESH_FAILED, failed.detail)
+        return StepFailed(renamed, failed.done) if isinstance(failed, StepFailed) else renamed
+    return failed

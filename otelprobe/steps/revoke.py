@@ -1,0 +1,58 @@
+"""Revoke a token (RFC 7009): as a check of the endpoint, and as the clean-up of a flow."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+from otelprobe.oauth import post, read_object, refuse_failures
+from otelprobe.provider import Provider
+from otelprobe.reasons import CheckFailed, Layer, Reason
+from otelprobe.step import Artifact, Context, Done, Step, Tokens, needs_endpoint
+
+_OURS = frozenset(
+    {
+        Reason.INVALID_CLIENT,
+        Reason.UNAUTHORIZED_CLIENT,
+        Reason.INVALID_REQUEST,
+        Reason.IDP_ERROR,
+        Reason.IDP_RATE_LIMITED,
+    }
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Revoke(Step):
+    """Revoke the latest tokens, or those of the step `use`.
+
+    `token` says which: by default the refresh token where there is one (that ends the whole grant), else the access token.
+    """
+
+    kind: ClassVar[str] = "revoke"
+    layer: ClassVar[Layer] = Layer.AUTH
+    needs: ClassVar[tuple[type[Artifact], ...]] = (Tokens,)
+    uses_provider: ClassVar[bool] = True
+    own_reasons: ClassVar[frozenset[Reason]] = frozenset({Reason.REVOCATION_FAILED, Reason.IDP_HTTP_5XX})
+
+    token: Literal["access", "refresh"] | None = None
+
+    def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
+        """Need a token, and the revocation endpoint."""
+        return (Tokens, *needs_endpoint(provider, "revocation"))
+
+    def run(self, ctx: Context) -> Done:
+        """Revoke; the provider answers 200 also for a token it does not know (RFC 7009, section 2.2)."""
+        tokens = ctx.need(Tokens, self.use)
+        which = self.token or ("refresh" if tokens.refresh else "access")
+        token = tokens.refresh if which == "refresh" else tokens.access
+        if token is None:
+            raise CheckFailed(Reason.CONFIG_ERROR, "revoke wants the refresh token, but none was issued")
+        reply = post(ctx, ctx.endpoint("revocation"), {"token": token, "token_type_hint": f"{which}_token"})
+        if not 200 <= reply.status < 300:
+            refuse_failures(reply)
+            try:
+                read_object(reply)
+            except CheckFailed as failed:
+                if failed.reason in _OURS:
+                    raise
+                raise CheckFailed(Reason.REVOCATION_FAILED, failed.detail) from None
+            raise CheckFailed(Reason.REVOCATION_FAILED, f"status {reply.status}")
+        return Done(reply=reply)

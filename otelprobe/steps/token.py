@@ -1,0 +1,206 @@
+"""Obtain a token from the token endpoint (RFC 6749): client credentials, password, or a refresh token that was issued before."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Literal
+
+from otelprobe.expect import Comparison, Expect, comparison_holds
+from otelprobe.fields import SecretRef
+from otelprobe.oauth import post, read_object, read_tokens
+from otelprobe.provider import Provider
+from otelprobe.reasons import CheckFailed, Layer, Reason
+from otelprobe.result import Fact, FactValue, Warn
+from otelprobe.step import Artifact, Context, Done, Step, StepFailed, Tokens, needs_endpoint
+from otelprobe.tokens import format_of, parse
+
+_MARGIN = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenExpect(Expect):
+    """What to expect of a token response besides the common words.
+
+    `expires_in` a comparison in seconds; `token_type` (default Bearer, any case); `scope: exact` wants just the scopes
+    that were asked for, `any` checks none (default: none may be missing).
+    """
+
+    expires_in: Comparison | None = None
+    token_type: str = "Bearer"  # noqa: S105 - a scheme, not a password
+    scope: Literal["exact", "any"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token(Step):
+    """Ask for a token. `cache: reuse` keeps it until shortly before it expires (by default every run asks for a new one).
+
+    `audience`, `resource` (RFC 8707, one or more) and `params` are sent as they are. `refresh_token` seeds the
+    refresh_token grant; a successor that the provider issues is kept in memory and used from then on.
+    """
+
+    kind: ClassVar[str] = "token"
+    layer: ClassVar[Layer] = Layer.AUTH
+    makes: ClassVar[tuple[type[Artifact], ...]] = (Tokens,)
+    uses_provider: ClassVar[bool] = True
+    own_reasons: ClassVar[frozenset[Reason]] = frozenset(
+        {Reason.IDP_HTTP_5XX, Reason.INVALID_CLIENT, Reason.IDP_RATE_LIMITED, Reason.TOO_SLOW, Reason.BUDGET_EXHAUSTED}
+    )
+
+    grant: Literal["client_credentials", "password", "refresh_token"] = "client_credentials"
+    scope: str | None = None
+    audience: str | None = None
+    resource: tuple[str, ...] = ()
+    params: Mapping[str, str] = field(default_factory=dict)
+    username: str | None = None
+    password: SecretRef | None = None
+    refresh_token: SecretRef | None = None
+    cache: Literal["fresh", "reuse"] = "fresh"
+    expect: TokenExpect = field(default_factory=TokenExpect)
+
+    def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
+        """Need the token endpoint, and an earlier token where a refresh token is to come from it."""
+        earlier = (Tokens,) if self.grant == "refresh_token" and self.refresh_token is None else ()
+        return (*needs_endpoint(provider, "token"), *earlier)
+
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """Give the secrets that are read."""
+        return tuple(s for s in (self.password, self.refresh_token) if s is not None)
+
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Say what does not fit the grant."""
+        if self.grant == "password" and (self.username is None or self.password is None):
+            yield "grant", "grant: password needs username and password: {env: NAME} or {file: PATH}"
+        if self.grant != "password" and (self.username is not None or self.password is not None):
+            yield "username" if self.username is not None else "password", "goes with grant: password only"
+        if self.grant != "refresh_token" and self.refresh_token is not None:
+            yield "refresh_token", "goes with grant: refresh_token only"
+        reserved = sorted(
+            set(self.params) & {"grant_type", "client_id", "client_secret", "password", "refresh_token", "scope"}
+        )
+        if reserved:
+            yield "params", f"{', '.join(reserved)} cannot be set in params: they have members of their own"
+
+    def run(self, ctx: Context) -> Done:
+        """Obtain a token, or take one from the cache that is good for a while yet; makes Tokens."""
+        facts: dict[str, FactValue] = {
+            Fact.ISSUANCE_GRANT: self.grant,
+            Fact.ISSUANCE_CLIENT_AUTH: ctx.identity_provider().auth_method,
+        }
+        cached = self._cached(ctx)
+        if cached is not None:
+            left = (cached.obtained_at + (cached.expires_in or 0.0)) - ctx.now()
+            return Done(
+                makes=(cached,), facts={**facts, Fact.ISSUANCE_SOURCE: "cached", Fact.ISSUANCE_EXPIRES_IN: left}
+            )
+        return self._fresh(ctx, {**facts, Fact.ISSUANCE_SOURCE: "fresh"})
+
+    def _fresh(self, ctx: Context, facts: dict[str, FactValue]) -> Done:
+        provider = ctx.identity_provider()
+        if provider.budget is not None and not ctx.memory.budget(provider.name, provider.budget).take(
+            ctx.clock.monotonic()
+        ):
+            limit = f"{provider.budget.count} in {provider.budget.per:g} s"
+            raise CheckFailed(Reason.BUDGET_EXHAUSTED, f"the budget of provider {provider.name} ({limit}) is used up")
+        reply = post(ctx, ctx.endpoint("token"), self._form(ctx))
+        try:
+            tokens = read_tokens(ctx, read_object(reply))
+            if tokens.expires_in is not None:
+                facts[Fact.ISSUANCE_EXPIRES_IN] = tokens.expires_in
+            warnings = self._check(tokens, facts)
+        except CheckFailed as failed:
+            learnt = failed.done.facts if isinstance(failed, StepFailed) else {}
+            raise StepFailed(failed, Done(facts={**facts, **learnt})) from None
+        self._keep(ctx, tokens)
+        return Done(makes=(tokens,), facts=facts, warnings=warnings, reply=reply)
+
+    def _form(self, ctx: Context) -> dict[str, str | tuple[str, ...]]:
+        form: dict[str, str | tuple[str, ...]] = {"grant_type": self.grant}
+        if self.grant == "password" and self.password is not None:
+            form |= {"username": self.username or "", "password": self.password.read()}
+        if self.grant == "refresh_token":
+            form["refresh_token"] = self._refresh_token(ctx)
+        if self.scope:
+            form["scope"] = self.scope
+        if self.audience:
+            form["audience"] = self.audience
+        if self.resource:
+            form["resource"] = self.resource
+        return {**form, **self.params}
+
+    def _refresh_token(self, ctx: Context) -> str:
+        """Give the successor of the seed if there is one, else the seed, else what an earlier step was issued."""
+        if self.refresh_token is None:
+            earlier = ctx.need(Tokens, self.use).refresh
+            if earlier is None:
+                raise CheckFailed(Reason.REFRESH_FAILED, "the earlier answer had no refresh token")
+            return earlier
+        seed = self.refresh_token.read()
+        kept = ctx.memory.tokens.get(self._key(ctx, "successor"))
+        return str(kept[1]) if kept is not None and kept[0] == seed else seed
+
+    def _key(self, ctx: Context, what: str) -> str:
+        """Name a cached token by all that makes it what it is; no secret is part of it."""
+        provider = ctx.identity_provider()
+        asked = (self.grant, self.scope, self.audience, self.resource, sorted(self.params.items()), self.username)
+        return repr((what, provider.name, provider.issuer, provider.client_id, asked))
+
+    def _cached(self, ctx: Context) -> Tokens | None:
+        """Give a cached token that outlives this run; never one that is near its end."""
+        found = ctx.memory.tokens.get(self._key(ctx, "token")) if self.cache == "reuse" else None
+        if not isinstance(found, Tokens) or not found.expires_in:
+            return None
+        margin = max(min(_MARGIN, found.expires_in / 10), ctx.deadline - ctx.clock.monotonic())
+        return found if ctx.now() + margin < found.obtained_at + found.expires_in else None
+
+    def _keep(self, ctx: Context, tokens: Tokens) -> None:
+        if self.cache == "reuse":
+            ctx.memory.tokens[self._key(ctx, "token")] = replace(tokens, cached=True)
+        if self.refresh_token is not None and tokens.refresh is not None:
+            ctx.memory.tokens[self._key(ctx, "successor")] = (self.refresh_token.read(), tokens.refresh)
+
+    def _check(self, tokens: Tokens, facts: dict[str, FactValue]) -> tuple[Warn, ...]:
+        wanted = self.expect
+        if (tokens.token_type or "").lower() != wanted.token_type.lower():
+            found = tokens.token_type or "missing"
+            raise CheckFailed(Reason.TOKEN_TYPE_UNEXPECTED, f"token_type is {found[:40]}, expected {wanted.token_type}")
+        if wanted.expires_in is not None and (
+            tokens.expires_in is None or not comparison_holds(tokens.expires_in, wanted.expires_in)
+        ):
+            found = "missing" if tokens.expires_in is None else f"{tokens.expires_in:g}"
+            sign, limit = wanted.expires_in
+            raise CheckFailed(Reason.EXPIRES_IN_INVALID, f"expires_in is {found}, expected {sign} {limit:g}")
+        return self._check_scope(tokens, facts)
+
+    def _check_scope(self, tokens: Tokens, facts: dict[str, FactValue]) -> tuple[Warn, ...]:
+        """Compare granted with requested scopes. No `scope` in the answer means: as requested (RFC 6749, section 5.1)."""
+        asked = set((self.scope or "").split())
+        granted = granted_scopes(tokens)
+        if granted is None or (not asked and self.expect.scope is None):
+            return ()
+        missing, extra = sorted(asked - granted), sorted(granted - asked)
+        facts[Fact.ISSUANCE_SCOPE_MATCH] = not missing and not extra
+        if self.expect.scope == "any":
+            return ()
+        if missing:
+            raise CheckFailed(Reason.SCOPE_REDUCED, f"not granted: {' '.join(missing)}")
+        if extra and self.expect.scope == "exact":
+            raise CheckFailed(Reason.SCOPE_EXCESS, f"granted besides: {' '.join(extra)[:200]}")
+        return ()
+
+
+def granted_scopes(tokens: Tokens) -> set[str] | None:
+    """Give the scopes that were granted: as the answer says, else as the token itself says, else unknown.
+
+    The token is looked into because some providers drop a scope without a word in the answer.
+    """
+    if tokens.scope is not None:
+        return set(tokens.scope.split())
+    if format_of(tokens.access) != "jws":
+        return None
+    try:
+        claims = parse(tokens.access).claims
+    except CheckFailed:
+        return None
+    scope = claims.get("scope", claims.get("scp"))
+    if isinstance(scope, str):
+        return set(scope.split())
+    return {str(s) for s in scope} if isinstance(scope, list) else None

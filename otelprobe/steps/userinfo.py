@@ -1,0 +1,48 @@
+"""Ask the provider's userinfo endpoint with the access token (OpenID Connect Core, section 5.3)."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from otelprobe.challenge import bearer_challenge, parse_challenges
+from otelprobe.oauth import read_object, refuse_failures
+from otelprobe.provider import Provider
+from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Reason
+from otelprobe.step import Artifact, Context, Done, Step, Tokens, needs_endpoint
+
+
+@dataclass(frozen=True, kw_only=True)
+class UserInfo(Step):
+    """Fetch the claims about the user whose token it is. A token bound to another resource is rightly refused here."""
+
+    kind: ClassVar[str] = "userinfo"
+    layer: ClassVar[Layer] = Layer.AUTH
+    needs: ClassVar[tuple[type[Artifact], ...]] = (Tokens,)
+    uses_provider: ClassVar[bool] = True
+    own_reasons: ClassVar[frozenset[Reason]] = frozenset({Reason.API_REJECTS_VALID_TOKEN, Reason.IDP_HTTP_5XX})
+
+    def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
+        """Need a token, and the userinfo endpoint."""
+        return (Tokens, *needs_endpoint(provider, "userinfo"))
+
+    def run(self, ctx: Context) -> Done:
+        """Fetch; `sub` is required in the answer. A signed answer (JWT) is accepted as it is."""
+        token = ctx.need(Tokens, self.use).access
+        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json, application/jwt"}
+        reply = ctx.send("GET", ctx.endpoint("userinfo"), headers=headers, redirects=self.follow)
+        refuse_failures(reply)
+        if reply.status in {401, 403}:
+            challenge = bearer_challenge(parse_challenges(reply.values("WWW-Authenticate")))
+            error = challenge.error if challenge is not None else None
+            if error == "insufficient_scope":
+                raise CheckFailed(Reason.INSUFFICIENT_SCOPE, "userinfo wants another scope, mostly openid")
+            raise CheckFailed(
+                Reason.API_REJECTS_VALID_TOKEN,
+                f"status {reply.status}, {error or 'no error code'}: the provider refuses the token it issued",
+                blame=Blame.PROVIDER,
+                counts=Counts.AUTH,
+            )
+        if reply.media_type == "application/jwt":
+            return Done(reply=reply)
+        if not isinstance(read_object(reply).get("sub"), str):
+            raise CheckFailed(Reason.CLAIM_MISSING, "the userinfo answer has no sub")
+        return Done(reply=reply)

@@ -1,0 +1,139 @@
+"""What a result says of itself, as attributes: pure functions of frozen facts, shared by spans, metrics and events.
+
+`detail` is not among them: prose goes into events only.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+from otelprobe.reasons import Outcome, Reason
+from otelprobe.result import Exchange, Fact, FlowResult, StepResult, TlsFacts
+from otelprobe.telemetry import schema
+
+AttributeValue = str | bool | int | float | tuple[str, ...]
+Attributes = dict[str, AttributeValue]
+
+_FACTS: Mapping[str, str] = {fact.value: schema.FACT_PREFIX + fact.value for fact in Fact}
+
+
+def exchange_error(step: StepResult, exchange: Exchange) -> Reason | None:
+    """Give the `error.type` of one attempt, if it failed.
+
+    A transport failure always is one. A refusal is one only if the step failed by it: the bad credentials of a `reject`
+    step and control requests are meant to be refused, and a step that passed expected the status it got.
+    """
+    if exchange.reason is not None:
+        return exchange.reason
+    if exchange.control or step.kind == "reject" or step.outcome is Outcome.PASS:
+        return None
+    return step.reason if (exchange.status or 0) >= 400 else None
+
+
+def flow_attributes(result: FlowResult) -> Attributes:
+    """Give the attributes of a flow's span."""
+    auth, api = result.auth_duration, result.api_duration
+    attributes: Attributes = {
+        schema.FLOW.name: result.flow,
+        schema.RUN_ID.name: result.run_id,
+        schema.AUTH_DURATION.name: auth,
+        schema.API_DURATION.name: api,
+        **verdict_attributes(result),
+    }
+    if auth + api > 0:
+        attributes[schema.AUTH_SHARE.name] = auth / (auth + api)
+    if result.provider is not None:
+        attributes[schema.PROVIDER.name] = result.provider
+    if result.location is not None:
+        attributes[schema.LOCATION.name] = result.location
+    for label, value in result.labels.items():
+        attributes[schema.LABEL_PREFIX + label] = value
+    return attributes
+
+
+def verdict_attributes(result: FlowResult) -> Attributes:
+    """Give how a run ended: outcome, and on anything but a pass why, whose fault, and what it spends."""
+    attributes: Attributes = {schema.FLOW_OUTCOME.name: result.outcome.value}
+    if result.reason is not None:
+        attributes[schema.ERROR_TYPE.name] = result.reason.value
+    if result.blame is not None:
+        attributes[schema.BLAME.name] = result.blame.value
+    if result.counts is not None:
+        attributes[schema.COUNTS.name] = result.counts.value
+    if result.failed_step is not None:
+        attributes[schema.FAILED_STEP.name] = result.failed_step
+    return attributes
+
+
+def step_attributes(result: FlowResult, step: StepResult) -> Attributes:
+    """Give the attributes of a step's span: what it is, how it ended, and the facts it found."""
+    attributes: Attributes = {
+        schema.FLOW.name: result.flow,
+        schema.STEP.name: step.step,
+        schema.KIND.name: step.kind,
+        schema.LAYER.name: step.layer.value,
+        schema.STEP_OUTCOME.name: step.outcome.value,
+        schema.STEP_INDEX.name: step.index,
+    }
+    if step.reason is not None and step.outcome is not Outcome.PASS:
+        attributes[schema.ERROR_TYPE.name] = step.reason.value
+    for name, value in step.facts.items():
+        if name in _FACTS:
+            attributes[_FACTS[name]] = value
+    return attributes
+
+
+def exchange_attributes(step: StepResult, exchange: Exchange) -> Attributes:
+    """Give the attributes of one HTTP attempt's span."""
+    attributes: Attributes = {
+        schema.METHOD.name: exchange.method,
+        schema.URL.name: exchange.url,
+        schema.SERVER_ADDRESS.name: exchange.host,
+        schema.SERVER_PORT.name: exchange.port,
+        schema.PROTOCOL_NAME.name: "http",
+        schema.SYNTHETIC.name: schema.SYNTHETIC_TYPE,
+    }
+    optional: tuple[tuple[schema.Attribute, AttributeValue | None], ...] = (
+        (schema.STATUS_CODE, exchange.status),
+        (schema.PROTOCOL_VERSION, exchange.http_version),
+        (schema.PEER_ADDRESS, exchange.peer_address),
+        (schema.PEER_PORT, exchange.peer_port),
+        (schema.REQUEST_SIZE, exchange.request_size),
+        (schema.RESPONSE_SIZE, exchange.response_size),
+        (schema.RESEND_COUNT, exchange.resend_count or None),
+        (schema.CONTROL, exchange.control or None),
+        (schema.ERROR_TYPE, exchange_error(step, exchange)),
+        *((schema.PHASE_SPAN[phase], seconds) for phase, seconds in phases(exchange)),
+    )
+    attributes.update({a.name: v for a, v in optional if v is not None})
+    if exchange.tls is not None:
+        attributes.update(tls_attributes(exchange.tls))
+    return attributes
+
+
+def phases(exchange: Exchange) -> tuple[tuple[str, float], ...]:
+    """Give the phases that took place, with their seconds."""
+    named = ((phase, getattr(exchange.phases, phase)) for phase in schema.PHASES)
+    return tuple((phase, seconds) for phase, seconds in named if seconds is not None)
+
+
+def tls_attributes(tls: TlsFacts) -> Attributes:
+    """Give what the TLS handshake showed."""
+    attributes: Attributes = {
+        schema.TLS_ESTABLISHED.name: True,
+        schema.TLS_PROTOCOL.name: "tls",
+        schema.TLS_VERSION.name: tls.protocol,
+        schema.TLS_CIPHER.name: tls.cipher,
+    }
+    if tls.issuer is not None:
+        attributes[schema.TLS_ISSUER.name] = tls.issuer
+    if tls.subject is not None:
+        attributes[schema.TLS_SUBJECT.name] = tls.subject
+    if tls.not_before is not None:
+        attributes[schema.TLS_NOT_BEFORE.name] = _iso(tls.not_before)
+    if tls.not_after is not None:
+        attributes[schema.TLS_NOT_AFTER.name] = _iso(tls.not_after)
+    return attributes
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

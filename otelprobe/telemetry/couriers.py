@@ -1,0 +1,341 @@
+"""How telemetry leaves: one courier for each signal, fed by a queue (spans, log records) or by a collection (metrics).
+
+The SDK's batch processors are not used: their flush does not keep its time limit, they wait up to 30 s at shutdown, drop
+from a full queue without a count, and keep what they hold when an export hangs. Here every item ends in exactly one
+count, and `close` is bounded: whatever is still on its way at the deadline goes to the spool.
+"""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from time import monotonic
+from typing import Any
+
+from otelprobe.telemetry.delivery import Signal, Tally
+from otelprobe.telemetry.settings import QueueSettings
+from otelprobe.telemetry.sinks import Answer, Sink
+from otelprobe.telemetry.spool import Spool
+
+_LOG = logging.getLogger(__name__)
+_REPLAY_AT_ONCE = 50
+"""Most spooled requests sent after one successful export, so that a long outage does not delay what is new."""
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep instrumentation that an operator may have added from tracing our exports."""
+    from opentelemetry import context  # noqa: PLC0415 - start-up
+
+    current = context.set_value("suppress_instrumentation", value=True)
+    private = getattr(context, "_SUPPRESS_INSTRUMENTATION_KEY", None)
+    if private is not None:
+        current = context.set_value(private, value=True, context=current)
+    attached = context.attach(current)
+    try:
+        yield
+    finally:
+        context.detach(attached)
+
+
+class Courier:
+    """Hands batches of one signal to its sink, counts what became of them, and spools what did not arrive."""
+
+    def __init__(self, signal: Signal, open_sink: Callable[[], Sink], tally: Tally, spool: Spool | None) -> None:
+        self.signal = signal
+        self._open_sink = open_sink
+        self._sink: Sink | None = None
+        self._tally = tally
+        self._spool = spool
+        self._lock = threading.Lock()
+        self._under_way: tuple[Any, int] | None = None
+        self._gone = False
+        self._told = False
+        tally.open(signal)
+
+    def open(self) -> Sink:
+        """Open the way out, once; it loads the exporters."""
+        if self._sink is None:
+            self._sink = self._open_sink()
+        return self._sink
+
+    @property
+    def keeps(self) -> bool:
+        """Tell whether what is not delivered is spooled."""
+        return self._spool is not None
+
+    def deliver(self, batch: Any, items: int) -> bool:
+        """Send one batch; True if the collector took it."""
+        with self._lock:
+            gone = self._gone
+            self._under_way = None if gone else (batch, items)
+        if gone:
+            self.lose(batch, items)
+            return False
+        answer = self._export(batch)
+        if self._arrived_in_time():
+            self._settle(batch, items, answer)
+        return answer.ok
+
+    def _arrived_in_time(self) -> bool:
+        """End a delivery; False if abandon() has accounted for it meanwhile."""
+        with self._lock:
+            under_way, self._under_way = self._under_way, None
+        return under_way is not None
+
+    def _export(self, batch: Any) -> Answer:
+        try:
+            with _quiet():
+                return self.open().export(batch)
+        except Exception as error:  # noqa: BLE001 - an exporter's fault must not end the thread that feeds it
+            _LOG.debug("%s export raised %s", self.signal.value, type(error).__name__)
+            return Answer(ok=False)
+
+    def _settle(self, batch: Any, items: int, answer: Answer) -> None:
+        if answer.ok:
+            self._tally.add(self.signal, "sent", items - min(answer.rejected, items))
+            self._tally.add(self.signal, "failed", min(answer.rejected, items))
+            self._told = False
+        elif answer.permanent:
+            self._tell("the collector calls it invalid")
+            self._tally.add(self.signal, "failed", items)
+        else:
+            self._tell("spooled for the next run" if self.keeps else "and no spool is set")
+            self.lose(batch, items)
+
+    def _tell(self, what: str) -> None:
+        """Say once in each outage that delivery fails."""
+        if not self._told:
+            self._told = True
+            _LOG.warning("%s were not delivered: %s", self.signal.value, what)
+
+    def lose(self, batch: Any, items: int) -> None:
+        """Account for a batch that did not arrive: spooled if it can be, else failed."""
+        body = self._encode(batch) if self._spool is not None else None
+        kept = body is not None and self._spool is not None and self._spool.write(self.signal, items, body)
+        self._tally.add(self.signal, "spooled" if kept else "failed", items)
+
+    def _encode(self, batch: Any) -> bytes | None:
+        try:
+            return self.open().encode(batch)
+        except Exception as error:  # noqa: BLE001 - what cannot be encoded is counted as failed
+            _LOG.debug("%s could not be encoded: %s", self.signal.value, type(error).__name__)
+            return None
+
+    def drop(self, items: int) -> None:
+        """Account for items that a full queue pushed out."""
+        self._tally.add(self.signal, "failed", items)
+
+    def replay(self) -> None:
+        """Send what waits in the spool, oldest first, until one fails."""
+        if self._spool is None:
+            return
+        for _, spooled in zip(range(_REPLAY_AT_ONCE), self._spool.waiting(self.signal), strict=False):
+            body = self._spool.read(spooled)
+            if body is None:
+                continue
+            answer = self._send_again(body)
+            if not (answer.ok or answer.permanent):
+                return
+            if self._spool.remove(spooled):
+                self._tally.add(self.signal, "replayed" if answer.ok else "failed", spooled.items)
+
+    def _send_again(self, body: bytes) -> Answer:
+        try:
+            with _quiet():
+                return Answer(ok=False) if self._gone else self.open().replay(body)
+        except Exception as error:  # noqa: BLE001 - the request stays in the spool
+            _LOG.debug("%s replay raised %s", self.signal.value, type(error).__name__)
+            return Answer(ok=False)
+
+    def close(self) -> None:
+        """Interrupt what is under way."""
+        if self._sink is not None:
+            self._sink.close()
+
+    def abandon(self) -> None:
+        """Give up what is still under way and account for it; later batches go straight to the spool."""
+        with self._lock:
+            self._gone = True
+            under_way, self._under_way = self._under_way, None
+        if under_way is not None:
+            self._tell("no time was left")
+            self.lose(*under_way)
+
+
+class Worker:
+    """What a courier's thread does; `finish` and `surrender` are the two halves of closing."""
+
+    def __init__(self, courier: Courier) -> None:
+        self.courier = courier
+        self._thread: threading.Thread | None = None
+        self._stop = threading.Event()
+        self._wake = threading.Event()
+
+    def start(self) -> None:
+        """Begin working in the background (long-lived mode)."""
+        self.courier.open()
+        self._launch(self._work)
+
+    def _launch(self, target: Callable[[], None]) -> None:
+        self._thread = threading.Thread(target=target, name=f"otelprobe-{self.courier.signal.value}", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while not self._stop.is_set():
+            self._wait()
+            if not self._stop.is_set():
+                self.turn()
+        self.last_turn()
+
+    def _wait(self) -> None:
+        raise NotImplementedError  # pragma: no cover - both workers have their own
+
+    def turn(self) -> None:
+        """Send what is due."""
+        raise NotImplementedError  # pragma: no cover - both workers have their own
+
+    def last_turn(self) -> None:
+        """Send everything, for the end."""
+        self.turn()
+
+    def finish(self) -> None:
+        """Ask for the last turn; `join` waits for it."""
+        self._stop.set()
+        self._wake.set()
+        if self._thread is None:
+            self._launch(self.last_turn)
+
+    def join(self, seconds: float) -> bool:
+        """Wait for the last turn; False if it takes longer."""
+        if self._thread is not None:
+            self._thread.join(max(0.0, seconds))
+        return self._thread is None or not self._thread.is_alive()
+
+    def surrender(self) -> None:
+        """Account for everything that did not leave."""
+        self.courier.abandon()
+
+
+class QueueWorker(Worker):
+    """Finished spans or log records, in the order in which they came. In one-shot mode nothing is ever dropped."""
+
+    def __init__(self, courier: Courier, settings: QueueSettings, *, bounded: bool) -> None:
+        super().__init__(courier)
+        self._settings = settings
+        self._queue: deque[Any] = deque()
+        self._size = settings.size if bounded else None
+
+    def put(self, items: Iterable[Any]) -> None:
+        """Take items; beyond the queue's size the oldest are dropped and counted."""
+        self._queue.extend(items)
+        dropped = 0
+        while self._size is not None and len(self._queue) > self._size:
+            try:
+                self._queue.popleft()
+            except IndexError:  # the sender emptied it meanwhile
+                break
+            dropped += 1
+        if dropped:
+            self.courier.drop(dropped)
+        if len(self._queue) >= self._settings.batch:
+            self._wake.set()
+
+    def _wait(self) -> None:
+        self._wake.wait(self._settings.delay)
+        self._wake.clear()
+
+    def _take(self) -> list[Any]:
+        batch: list[Any] = []
+        while len(batch) < self._settings.batch:
+            try:
+                batch.append(self._queue.popleft())
+            except IndexError:
+                break
+        return batch
+
+    def turn(self) -> None:
+        """Send all batches; after one that fails the rest goes to the spool at once, for each would take its timeout."""
+        arrived = False
+        while batch := self._take():
+            arrived = self.courier.deliver(batch, len(batch))
+            if not arrived and (self.courier.keeps or self._stop.is_set()):
+                self._give_up()
+        if arrived:
+            self.courier.replay()
+
+    def _give_up(self) -> None:
+        while batch := self._take():
+            self.courier.lose(batch, len(batch))
+
+    def surrender(self) -> None:
+        """Account for the batch under way and for all that is queued."""
+        super().surrender()
+        self._give_up()
+
+
+Chunk = tuple[Any, int, Sequence[Any]]
+"""MetricsData for one request, its number of points, and the new series that it tells as zero."""
+
+
+class MetricWorker(Worker):
+    """Collects at every interval and sends the points in requests of bounded size.
+
+    `collect(newborn_only, final)` gives the chunks; `confirm` is told which new series have arrived as zero.
+    """
+
+    def __init__(
+        self,
+        courier: Courier,
+        interval: float,
+        collect: Callable[[bool, bool], Iterator[Chunk]],
+        confirm: Callable[[Sequence[Any]], None],
+    ) -> None:
+        super().__init__(courier)
+        self._interval = interval
+        self._collect = collect
+        self._confirm = confirm
+        self._newborn = threading.Event()
+        self._due: float = 0.0
+
+    def born(self) -> None:
+        """Ask for the zeros of new series to be sent at once."""
+        self._newborn.set()
+        self._wake.set()
+
+    def _wait(self) -> None:
+        self._due = self._due or monotonic() + self._interval
+        self._wake.wait(max(0.0, self._due - monotonic()))
+        self._wake.clear()
+        if self._stop.is_set():
+            return
+        if monotonic() < self._due:
+            self._newborn.clear()
+            self._send(self._collect(True, False))
+            return
+        self._due += self._interval * max(1, round((monotonic() - self._due) / self._interval))
+
+    def turn(self) -> None:
+        """Send one collection."""
+        self._newborn.clear()
+        if self._send(self._collect(False, False)):
+            self.courier.replay()
+
+    def last_turn(self) -> None:
+        """Send the last collection; series told as zero just now are followed by their value."""
+        self._send(self._collect(True, False))
+        if self._send(self._collect(False, True)):
+            self.courier.replay()
+
+    def _send(self, chunks: Iterator[Chunk]) -> bool:
+        """Send chunks; after one that fails the rest is only accounted for, as each would take its timeout."""
+        arrived = True
+        for data, points, newborn in chunks:
+            if not arrived:
+                self.courier.lose(data, points)
+                continue
+            arrived = self.courier.deliver(data, points)
+            if arrived and newborn:
+                self._confirm(newborn)
+        return arrived

@@ -1,0 +1,131 @@
+"""A result as log events: what happened, when, and in which span; the only signal that carries prose.
+
+The SDK's logs signal is still in development: all that touches it is in this module. Exceptions are not recorded at all:
+a run's failure is a reason and a detail. The same events are sent in both modes, as an audit trail must not depend
+on how the prober is run.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from opentelemetry._logs import LogRecord, SeverityNumber
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from otelprobe.reasons import VERDICTS, Outcome
+from otelprobe.result import FlowResult, StepResult
+from otelprobe.telemetry import schema
+from otelprobe.telemetry.attributes import Attributes, verdict_attributes
+from otelprobe.telemetry.schema import Event
+from otelprobe.telemetry.spans import span_context
+
+_AUDIT: dict[str, Event] = {
+    "token": schema.AUDIT_ISSUED,
+    "login": schema.AUDIT_ISSUED,
+    "authorize": schema.AUDIT_ISSUED,
+    "device": schema.AUDIT_ISSUED,
+    "saml_login": schema.AUDIT_ISSUED,
+    "verify": schema.AUDIT_VALIDATED,
+    "id_token": schema.AUDIT_VALIDATED,
+    "refresh": schema.AUDIT_REFRESHED,
+    "introspect": schema.AUDIT_INTROSPECTED,
+    "revoke": schema.AUDIT_REVOKED,
+    "reject": schema.AUDIT_REJECTED,
+}
+"""Kinds of step that leave an audit event when they pass. One that fails leaves `rejected`; one that ends in error
+(the prober could not tell) or was skipped leaves none."""
+
+
+class EventMaker:
+    """Makes the log events of a run and hands them on together."""
+
+    def __init__(
+        self, resource: Resource, scope: InstrumentationScope, hand_on: Callable[[Iterable[ReadableLogRecord]], None]
+    ) -> None:
+        self._resource = resource
+        self._scope = scope
+        self._hand_on = hand_on
+
+    def publish(self, result: FlowResult) -> None:
+        """Make a run's events."""
+        base = _base(result)
+        records = [*self._step_events(result, base), *self._flow_events(result, base)]
+        self._hand_on(records)
+
+    def _flow_events(self, result: FlowResult, base: Attributes) -> Iterator[ReadableLogRecord]:
+        verdict = verdict_attributes(result)
+        warnings = tuple(dict.fromkeys(w.reason.value for w in result.warnings))
+        times: Attributes = {
+            schema.DURATION.name: result.duration,
+            schema.AUTH_DURATION.name: result.auth_duration,
+            schema.API_DURATION.name: result.api_duration,
+        }
+        if warnings:
+            times[schema.WARNINGS.name] = warnings
+        ids = result.trace_id, result.span_id
+        severity = SeverityNumber.WARN if warnings else SeverityNumber.INFO
+        yield self._record(schema.FLOW_COMPLETED, result.end_ns, ids, {**base, **verdict, **times}, severity)
+        if result.outcome in {Outcome.FAIL, Outcome.ERROR}:
+            why: Attributes = {**base, **verdict}
+            if result.detail:
+                why[schema.DETAIL.name] = result.detail
+            yield self._record(schema.FLOW_FAILED, result.end_ns, ids, why, SeverityNumber.ERROR)
+
+    def _step_events(self, result: FlowResult, base: Attributes) -> Iterator[ReadableLogRecord]:
+        for step in result.steps:
+            ids = result.trace_id, step.span_id
+            about: Attributes = {**base, schema.STEP.name: step.step}
+            for change in step.key_changes:
+                what: Attributes = {schema.KEY_CHANGE.name: change.change, schema.KEY_ID.name: change.kid}
+                yield self._record(schema.JWKS_CHANGED, step.end_ns, ids, {**about, **what}, SeverityNumber.INFO)
+            for case in (c for c in step.cases if c.accepted):
+                finding: Attributes = {**about, schema.CASE.name: case.case}
+                if case.status is not None:
+                    finding[schema.STATUS_CODE.name] = case.status
+                yield self._record(schema.REJECTION_ACCEPTED, step.end_ns, ids, finding, SeverityNumber.ERROR)
+            yield from self._audit(step, ids, about)
+
+    def _audit(self, step: StepResult, ids: tuple[int, int], about: Attributes) -> Iterator[ReadableLogRecord]:
+        event = _AUDIT.get(step.kind)
+        if event is None or step.outcome in {Outcome.ERROR, Outcome.SKIP}:
+            return
+        attributes: Attributes = {**about, schema.KIND.name: step.kind, schema.LAYER.name: step.layer.value}
+        severity = SeverityNumber.INFO
+        if step.outcome is Outcome.FAIL:
+            if step.reason is None or _not_refused(step):
+                return
+            event, severity = schema.AUDIT_REJECTED, SeverityNumber.WARN
+            attributes[schema.ERROR_TYPE.name] = step.reason.value
+        refused = tuple(c.case for c in step.cases if not c.accepted)
+        if refused:
+            attributes[schema.CASE.name] = refused
+        yield self._record(event, step.end_ns, ids, attributes, severity)
+
+    def _record(
+        self, event: Event, time_ns: int, ids: tuple[int, int], attributes: Attributes, severity: SeverityNumber
+    ) -> ReadableLogRecord:
+        record = LogRecord(
+            timestamp=time_ns,
+            observed_timestamp=time_ns,
+            context=span_context(*ids),
+            severity_number=severity,
+            attributes=attributes,
+            event_name=event.name,
+        )
+        return ReadableLogRecord(record, self._resource, self._scope)
+
+
+def _not_refused(step: StepResult) -> bool:
+    """Tell whether a failed step never got to offer or judge a credential: its transport failed, or it was too slow."""
+    return any(e.reason is not None and e.reason is step.reason for e in step.exchanges) or (
+        step.kind == "reject" and step.reason is not None and VERDICTS[step.reason].security
+    )
+
+
+def _base(result: FlowResult) -> Attributes:
+    base: Attributes = {schema.FLOW.name: result.flow, schema.RUN_ID.name: result.run_id}
+    if result.provider is not None:
+        base[schema.PROVIDER.name] = result.provider
+    if result.location is not None:
+        base[schema.LOCATION.name] = result.location
+    return base

@@ -1,0 +1,254 @@
+"""A result as metrics: which series a run feeds, and which a planned flow has from the start."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Outcome, Reason, objective, owner
+from otelprobe.result import Exchange, Fact, FlowFacts, FlowResult, StepFacts, StepResult
+from otelprobe.telemetry import schema
+from otelprobe.telemetry.attributes import exchange_error, phases
+from otelprobe.telemetry.delivery import Delivery
+from otelprobe.telemetry.schema import Metric
+from otelprobe.telemetry.series import Key, Mark, Owner, OwnerId, Store, Value
+
+_NS = 1_000_000_000
+_STALE_AFTER = 3
+"""Intervals without a run after which a gauge is no longer reported."""
+
+_DEFAULT_INTERVAL = 60.0
+_VERIFYING = frozenset({"verify", "id_token"})
+_PEERS = {Layer.AUTH: "provider", Layer.API: "api"}
+_STATUS_KIND = "status_page"
+
+Verdict = tuple[str, str | None, str | None]
+
+
+class Recorder:
+    """Feeds the store: with zeros when flows are planned, with numbers after each run."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._intervals: dict[str, float] = {}
+        for outcome in schema.RELOAD_OUTCOME.values:
+            store.plan(store.process, schema.CONFIG_RELOADS, outcome)
+
+    def register(self, flows: Sequence[FlowFacts]) -> None:
+        """Create what these flows will count, at zero; forget flows and steps that are not among them."""
+        self._intervals = {f.flow: f.interval or _DEFAULT_INTERVAL for f in flows}
+        known: set[OwnerId] = {("flow", f.flow) for f in flows} | {("provider", f.provider or f.flow) for f in flows}
+        self._store.retire(known.__contains__)
+        steps = {f.flow: {s.name for s in f.steps} for f in flows}
+        self._store.forget(lambda ident, metric, values: _obsolete(steps, ident, metric, values))
+        for facts in flows:
+            self._plan(facts)
+
+    def _plan(self, facts: FlowFacts) -> None:
+        store, flow = self._store, self._flow(facts)
+        store.plan(flow, schema.FLOW_RUNS, Outcome.PASS.value, None, None, None)
+        for verdict in sorted(_verdicts(facts.steps), key=str):
+            store.plan(flow, schema.FLOW_RUNS, *verdict, None)
+        for step in facts.steps:
+            for outcome in Outcome:
+                store.plan(flow, schema.STEP_RUNS, step.name, step.kind, step.layer.value, outcome.value, None)
+            if step.kind in _VERIFYING:
+                store.plan(flow, schema.VALIDATION_FAILURES, None)
+            if step.kind == "keys":
+                for change in schema.KEY_CHANGE.values:
+                    store.plan(self._provider(facts), schema.KEY_CHANGES, change)
+        for reason in schema.MISSED_REASON.values:
+            store.plan(flow, schema.SCHEDULE_MISSED, reason)
+        for name, value in facts.objectives.items():
+            store.gauge(flow, schema.OBJECTIVE, name, value=value, until_ns=None)
+
+    def _flow(self, facts: FlowFacts | FlowResult) -> Owner:
+        named = {
+            schema.FLOW.name: facts.flow,
+            schema.PROVIDER.name: facts.provider,
+            schema.LOCATION.name: facts.location,
+        }
+        return self._store.owner(("flow", facts.flow), {k: v for k, v in named.items() if v is not None}, facts.labels)
+
+    def _provider(self, facts: FlowFacts | FlowResult) -> Owner:
+        """Give the owner of a provider's series; a flow that has none stands for it."""
+        name = facts.provider or facts.flow
+        return self._store.owner(("provider", name), {schema.PROVIDER.name: name})
+
+    def record(self, result: FlowResult) -> None:
+        """Feed one run."""
+        run = _Run(self._store, self._flow(result), result, self._until(result))
+        run.flow_numbers()
+        for step in result.steps:
+            run.step_numbers(step)
+            run.keys(step, self._provider)
+            run.expiries(step)
+
+    def _until(self, result: FlowResult) -> int:
+        interval = self._intervals.get(result.flow, _DEFAULT_INTERVAL)
+        return result.end_ns + int(_STALE_AFTER * interval * _NS)
+
+    def schedule_lag(self, seconds: float, flow: str) -> None:
+        """Feed how late a run started; one histogram for all flows, as lag is the process's own trouble."""
+        _ = flow
+        self._store.observe(self._store.process, schema.SCHEDULE_LAG, value=max(0.0, seconds), mark=None)
+
+    def missed(self, reason: str, flow: str) -> None:
+        """Count a planned run that did not take place."""
+        owner_ = self._store.owners.get(("flow", flow)) or self._store.owner(("flow", flow), {schema.FLOW.name: flow})
+        self._store.count(owner_, schema.SCHEDULE_MISSED, reason)
+
+    def reloaded(self, *, ok: bool) -> None:
+        """Count an attempt to read the configuration anew."""
+        self._store.count(self._store.process, schema.CONFIG_RELOADS, schema.RELOAD_OUTCOME.values[0 if ok else 1])
+
+    def audit_suppressed(self, events: int) -> None:
+        """Count audit events that were held back."""
+        self._store.count(self._store.process, schema.AUDIT_SUPPRESSED, by=events)
+
+    def posture(self, flow: str, findings: Iterable[tuple[str, str, int]]) -> None:
+        """Replace a flow's posture findings: rule, severity and number of each."""
+        ident = ("flow", flow)
+        self._store.forget(lambda i, metric, _values: i == ident and metric is schema.POSTURE)
+        owner_ = self._store.owners.get(ident) or self._store.owner(ident, {schema.FLOW.name: flow})
+        for rule, severity, number in findings:
+            self._store.gauge(owner_, schema.POSTURE, rule, severity, value=number, until_ns=None)
+
+    def delivery(self, delivery: Delivery) -> None:
+        """Take over the counts of what was delivered so far."""
+        for signal, count in delivery.signals.items():
+            for outcome in schema.EXPORT_OUTCOME.values:
+                self._store.total(
+                    self._store.process, schema.EXPORT_ITEMS, signal, outcome, value=getattr(count, outcome)
+                )
+
+
+def _obsolete(steps: dict[str, set[str]], ident: OwnerId, metric: Metric, values: Key) -> bool:
+    """Tell whether a flow's series belongs to a step or an objective that its new configuration may not have."""
+    if ident[0] != "flow":
+        return False
+    if metric is schema.OBJECTIVE:
+        return True
+    return bool(metric.attributes) and metric.attributes[0] is schema.STEP and values[0] not in steps[ident[1]]
+
+
+def _verdicts(steps: Sequence[StepFacts]) -> set[Verdict]:
+    """Give every outcome, blame and objective that a flow of these steps can end with."""
+    found: set[Verdict] = {
+        (Outcome.ERROR.value, Blame.PROBER.value, Counts.NONE.value),
+        (Outcome.ERROR.value, Blame.CONFIG.value, Counts.NONE.value),
+    }
+    for step in steps:
+        own = objective(step.layer).value
+        found.add((Outcome.FAIL.value, owner(step.layer).value, own))
+        found.add((Outcome.FAIL.value, Blame.NETWORK.value, own))
+        found.update((o.value, b.value, c.value) for o, b, c in (_assigned(r, step.layer) for r in step.reasons))
+    return found
+
+
+def _assigned(reason: Reason, layer: Layer) -> tuple[Outcome, Blame, Counts]:
+    return CheckFailed(reason).assigned(layer)
+
+
+def _value(word: Reason | Blame | Counts | None) -> str | None:
+    return None if word is None else word.value
+
+
+class _Run:
+    """One run being fed."""
+
+    def __init__(self, store: Store, owner: Owner, result: FlowResult, until_ns: int) -> None:
+        self._store = store
+        self._owner = owner
+        self._result = result
+        self._until = until_ns
+
+    def _gauge(self, metric: Metric, *values: Value, value: float, lasting: bool = False) -> None:
+        until = None if lasting else self._until
+        self._store.gauge(self._owner, metric, *values, value=value, until_ns=until)
+
+    def _time(self, metric: Metric, *values: Value, seconds: float, span_id: int) -> None:
+        mark = Mark(self._result.trace_id, span_id, self._result.end_ns)
+        self._store.observe(self._owner, metric, *values, value=seconds, mark=mark)
+
+    def flow_numbers(self) -> None:
+        result, span = self._result, self._result.span_id
+        outcome = result.outcome.value
+        verdict = outcome, _value(result.blame), _value(result.counts), _value(result.reason)
+        self._store.count(self._owner, schema.FLOW_RUNS, *verdict)
+        self._gauge(schema.FLOW_UP, value=int(result.passed))
+        self._gauge(schema.LAST_RUN, value=result.end_ns / _NS, lasting=True)
+        if result.passed:
+            self._gauge(schema.LAST_SUCCESS, value=result.end_ns / _NS, lasting=True)
+        self._time(schema.FLOW_DURATION, outcome, seconds=result.duration, span_id=span)
+        ran = {s.layer for s in result.steps if s.outcome is not Outcome.SKIP}
+        if Layer.AUTH in ran:
+            self._time(schema.AUTH_TIME, seconds=result.auth_duration, span_id=span)
+        if Layer.API in ran:
+            self._time(schema.API_TIME, seconds=result.api_duration, span_id=span)
+
+    def step_numbers(self, step: StepResult) -> None:
+        store, owner_ = self._store, self._owner
+        ident = step.step, step.kind, step.layer.value
+        outcome = step.outcome.value
+        reason = None if step.outcome in {Outcome.PASS, Outcome.SKIP} else _value(step.reason)
+        store.count(owner_, schema.STEP_RUNS, *ident, outcome, reason)
+        self._gauge(schema.STEP_UP, *ident, value=int(step.outcome is Outcome.PASS))
+        if step.outcome is Outcome.SKIP:
+            return
+        self._time(schema.STEP_DURATION, *ident, outcome, seconds=step.duration, span_id=step.span_id)
+        expires_in = step.facts.get(Fact.ISSUANCE_EXPIRES_IN)
+        if isinstance(expires_in, int | float):
+            self._gauge(schema.EXPIRES_IN, step.step, value=expires_in)
+        if step.kind in _VERIFYING and step.outcome is Outcome.FAIL:
+            for problem in step.problems or tuple(filter(None, (step.reason,))):
+                store.count(owner_, schema.VALIDATION_FAILURES, problem.value)
+        for case in step.cases:
+            self._gauge(schema.REJECTION, case.case, value=int(case.accepted))
+        for exchange in step.exchanges:
+            self._exchange(step, exchange)
+
+    def _exchange(self, step: StepResult, exchange: Exchange) -> None:
+        peer = _PEERS.get(step.layer)
+        if exchange.clock_skew is not None and peer is not None:
+            self._gauge(schema.CLOCK_SKEW, peer, value=exchange.clock_skew)
+        if exchange.control:
+            return
+        call = step.step, exchange.method, exchange.host, exchange.port, exchange.status
+        error = _value(exchange_error(step, exchange))
+        self._time(schema.HTTP_DURATION, *call, error, seconds=exchange.duration, span_id=exchange.span_id)
+        for phase, seconds in phases(exchange):
+            self._time(schema.PHASE_DURATION, step.step, phase, seconds=seconds, span_id=exchange.span_id)
+
+    def keys(self, step: StepResult, provider: Callable[[FlowResult], Owner]) -> None:
+        """Feed what belongs to the provider: its keys and its status page."""
+        number = step.facts.get(Fact.JWKS_KEY_COUNT)
+        if isinstance(number, int):
+            self._store.gauge(provider(self._result), schema.KEY_COUNT, value=number, until_ns=self._until)
+        for change in step.key_changes:
+            self._store.count(provider(self._result), schema.KEY_CHANGES, change.change)
+        if step.kind == _STATUS_KIND and step.outcome is not Outcome.SKIP:
+            now = _provider_state(step)
+            for state in schema.PROVIDER_STATE.values:
+                self._store.gauge(
+                    provider(self._result), schema.PROVIDER_STATUS, state, value=int(state == now), until_ns=self._until
+                )
+
+    def expiries(self, step: StepResult) -> None:
+        """Feed what ends, as the time of its end."""
+        for subject, name, end in _ends(step):
+            self._store.gauge(self._store.process, schema.EXPIRY, subject, name, value=end, until_ns=self._until)
+
+
+def _ends(step: StepResult) -> Iterator[tuple[str, str, float]]:
+    """Give what ends and when: the TLS certificates that were shown, and what the step looked at."""
+    for exchange in step.exchanges:
+        if exchange.tls is not None and exchange.tls.not_after is not None:
+            host = exchange.host if exchange.port == 443 else f"{exchange.host}:{exchange.port}"
+            yield "tls", host, exchange.tls.not_after
+    for expiry in step.expiries:
+        yield expiry.subject, expiry.name, step.end_ns / _NS + expiry.remaining
+
+
+def _provider_state(step: StepResult) -> str:
+    told = {w.reason for w in step.warnings} | {step.reason}
+    if Reason.PROVIDER_DEGRADED in told:
+        return "degraded"
+    return "operational" if step.outcome is Outcome.PASS and Reason.PROVIDER_STATUS_UNKNOWN not in told else "unknown"

@@ -1,0 +1,399 @@
+"""The wire to a collector: the OpenTelemetry exporters, with every answer looked at.
+
+The exporters of 1.45 count a redirect and any 200 as success, do not read `partial_success`, and let
+REQUESTS_CA_BUNDLE beat the certificate that was set for them; and requests would send `.netrc` credentials. So HTTP
+exports go through a session of our own with a response hook, and gRPC exports through an interceptor. gRPC is imported
+only where it is chosen: it costs time and memory.
+"""
+
+import sys
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import urlsplit
+
+from otelprobe import __version__
+from otelprobe.telemetry.delivery import Signal
+from otelprobe.telemetry.settings import SettingsError, SignalSettings
+
+if TYPE_CHECKING:
+    import grpc  # type: ignore[import-untyped]  # grpcio ships no types
+    import requests
+
+_PERMANENT: frozenset[int | str] = frozenset({400, 413, "INVALID_ARGUMENT"})
+"""Answers that say the data itself is bad: sending it again would fail for ever."""
+
+_REJECTED = {
+    Signal.TRACES: "rejected_spans",
+    Signal.METRICS: "rejected_data_points",
+    Signal.LOGS: "rejected_log_records",
+}
+_PROTOBUF = "application/x-protobuf"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one request: `rejected` items of an accepted one, `permanent` if the data itself was refused."""
+
+    ok: bool
+    rejected: int = 0
+    permanent: bool = False
+
+
+class Sink(Protocol):
+    """One signal's way out."""
+
+    def export(self, batch: Any) -> Answer:
+        """Send a batch of SDK objects, with the exporter's own retries."""
+        ...
+
+    def replay(self, body: bytes) -> Answer:
+        """Send an encoded request once."""
+        ...
+
+    def encode(self, batch: Any) -> bytes | None:
+        """Encode a batch for the spool; None if this way out has no encoding."""
+        ...
+
+    def close(self) -> None:
+        """Interrupt what is under way; later exports fail at once."""
+        ...
+
+
+class NotOtlpError(Exception):
+    """Something answered that is no OTLP receiver."""
+
+
+def open_sink(signal: Signal, settings: SignalSettings, timeout: float) -> Sink:
+    """Give the way out that the settings ask for."""
+    if settings.exporter == "console":
+        return ConsoleSink(signal)
+    if settings.protocol == "grpc":
+        return GrpcSink(signal, settings, timeout)
+    return HttpSink(signal, settings, timeout)
+
+
+def encode(signal: Signal, batch: Any) -> bytes:
+    """Encode a batch as the OTLP export request of its signal."""
+    if signal is Signal.TRACES:
+        from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as encoder  # noqa: PLC0415 - start-up
+    elif signal is Signal.LOGS:
+        from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs as encoder  # noqa: PLC0415 - start-up
+    else:
+        from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics as encoder  # noqa: PLC0415 - start-up
+    body: bytes = encoder(batch).SerializeToString()
+    return body
+
+
+def _response_type(signal: Signal) -> Any:
+    """Give the protobuf class of a signal's export response."""
+    if signal is Signal.TRACES:
+        from opentelemetry.proto.collector.trace.v1 import trace_service_pb2  # noqa: PLC0415 - start-up
+
+        return trace_service_pb2.ExportTraceServiceResponse
+    if signal is Signal.LOGS:
+        from opentelemetry.proto.collector.logs.v1 import logs_service_pb2  # noqa: PLC0415 - start-up
+
+        return logs_service_pb2.ExportLogsServiceResponse
+    from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2  # noqa: PLC0415 - start-up
+
+    return metrics_service_pb2.ExportMetricsServiceResponse
+
+
+class _Seen:
+    """What the wire said to the request under way; one request at a time for each sink."""
+
+    def __init__(self, signal: Signal) -> None:
+        self._signal = signal
+        self.clear()
+
+    def clear(self) -> None:
+        self.status: int | str | None = None
+        self.rejected = 0
+
+    def partial(self, response: Any) -> None:
+        self.rejected += getattr(response.partial_success, _REJECTED[self._signal])
+
+    def answer(self, *, ok: bool) -> Answer:
+        return Answer(ok, self.rejected, not ok and self.status in _PERMANENT)
+
+
+def _http_exporter(signal: Signal) -> Any:
+    if signal is Signal.TRACES:
+        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - start-up
+
+        return OTLPSpanExporter
+    if signal is Signal.LOGS:
+        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter  # noqa: PLC0415 - start-up
+
+        return OTLPLogExporter
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415 - start-up
+
+    return OTLPMetricExporter
+
+
+class HttpSink:
+    """OTLP over HTTP, by the OpenTelemetry exporter and a session of our own."""
+
+    def __init__(self, signal: Signal, settings: SignalSettings, timeout: float) -> None:
+        if settings.endpoint is None:
+            raise SettingsError(f"no OTLP endpoint for {signal.value}")
+        self._signal = signal
+        self._settings = settings
+        self._endpoint = settings.endpoint
+        self._timeout = timeout
+        self._seen = _Seen(signal)
+        self._session = self._open_session()
+        self._exporter = self._open_exporter()
+
+    def _open_session(self) -> "requests.Session":
+        import requests  # noqa: PLC0415 - start-up
+        from requests.utils import get_environ_proxies  # noqa: PLC0415 - start-up
+
+        session = requests.Session()
+        session.proxies = get_environ_proxies(self._endpoint, no_proxy=None)
+        session.trust_env = False
+        session.hooks["response"].append(self._look)
+        return session
+
+    def _open_exporter(self) -> Any:
+        from opentelemetry.exporter.otlp.proto.http import Compression  # noqa: PLC0415 - start-up
+
+        return _http_exporter(self._signal)(
+            endpoint=self._endpoint,
+            certificate_file=self._settings.certificate,
+            client_key_file=self._settings.client_key,
+            client_certificate_file=self._settings.client_certificate,
+            headers={"user-agent": f"otelprobe/{__version__}", **self._settings.headers},
+            timeout=self._timeout,
+            compression=Compression(self._settings.compression),
+            session=self._session,
+        )
+
+    def _look(self, response: "requests.Response", *_args: object, **_more: object) -> None:
+        """Judge an answer; raising makes the exporter count a failure and not try again."""
+        self._seen.status = response.status_code
+        if 300 <= response.status_code < 400:
+            raise NotOtlpError(f"the OTLP endpoint answers with a redirect ({response.status_code}); set its final URL")
+        if response.status_code >= 300 or not response.content:
+            return
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        if media_type == "application/json":
+            return
+        if media_type != _PROTOBUF:
+            raise NotOtlpError("the OTLP endpoint answers with something that is no OTLP; check its URL")
+        self._read_partial(response.content)
+
+    def _read_partial(self, body: bytes) -> None:
+        from google.protobuf.message import (  # type: ignore[import-untyped]  # noqa: PLC0415 - no types; start-up
+            DecodeError,
+        )
+
+        try:
+            self._seen.partial(_response_type(self._signal).FromString(body))
+        except DecodeError:
+            raise NotOtlpError("the OTLP endpoint answers with broken protobuf; check its URL") from None
+
+    def export(self, batch: Any) -> Answer:
+        """Send a batch, with the exporter's own retries."""
+        self._seen.clear()
+        return self._seen.answer(ok=self._exporter.export(batch).name == "SUCCESS")
+
+    def replay(self, body: bytes) -> Answer:
+        """Send an encoded request once."""
+        import requests  # noqa: PLC0415 - start-up
+
+        headers = {"user-agent": f"otelprobe/{__version__}", **self._settings.headers, "content-type": _PROTOBUF}
+        if self._settings.compression != "none":
+            body = zlib.compress(body, wbits=31 if self._settings.compression == "gzip" else 15)
+            headers["content-encoding"] = self._settings.compression
+        self._seen.clear()
+        try:
+            reply = self._session.post(
+                self._endpoint, data=body, headers=headers, timeout=self._timeout, allow_redirects=False
+            )
+        except (requests.RequestException, NotOtlpError):
+            return self._seen.answer(ok=False)
+        return self._seen.answer(ok=200 <= reply.status_code < 300)
+
+    def encode(self, batch: Any) -> bytes:
+        """Encode a batch for the spool."""
+        return encode(self._signal, batch)
+
+    def close(self) -> None:
+        """End the exporter's waiting between attempts and close the connections."""
+        self._exporter.shutdown()
+
+
+_GRPC_METHODS = {
+    Signal.TRACES: "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    Signal.METRICS: "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+    Signal.LOGS: "/opentelemetry.proto.collector.logs.v1.LogsService/Export",
+}
+
+
+def _grpc_exporter(signal: Signal) -> Any:
+    if signal is Signal.TRACES:
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - start-up
+
+        return OTLPSpanExporter
+    if signal is Signal.LOGS:
+        from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter  # noqa: PLC0415 - start-up
+
+        return OTLPLogExporter
+    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter  # noqa: PLC0415 - start-up
+
+    return OTLPMetricExporter
+
+
+class GrpcSink:
+    """OTLP over gRPC, by the OpenTelemetry exporter with an interceptor that looks at every answer."""
+
+    def __init__(self, signal: Signal, settings: SignalSettings, timeout: float) -> None:
+        if settings.endpoint is None:
+            raise SettingsError(f"no OTLP endpoint for {signal.value}")
+        self._signal = signal
+        self._settings = settings
+        self._endpoint = settings.endpoint
+        self._timeout = timeout
+        self._seen = _Seen(signal)
+        self._channel: grpc.Channel | None = None
+        self._exporter = self._open_exporter()
+
+    @property
+    def _insecure(self) -> bool:
+        """A scheme decides; without one the transport is secure unless set otherwise, as the specification wants."""
+        return {"http": True, "https": False}.get(urlsplit(self._endpoint).scheme, self._settings.insecure)
+
+    def _credentials(self) -> "grpc.ChannelCredentials | None":
+        import grpc  # noqa: PLC0415 - costs 15 MiB, only where chosen
+
+        if self._insecure:
+            return None
+        files = (self._settings.certificate, self._settings.client_key, self._settings.client_certificate)
+        root, key, chain = (None if f is None else Path(f).read_bytes() for f in files)
+        return grpc.ssl_channel_credentials(root_certificates=root, private_key=key, certificate_chain=chain)
+
+    def _compression(self) -> "grpc.Compression":
+        import grpc  # noqa: PLC0415 - costs 15 MiB, only where chosen
+
+        return grpc.Compression.Gzip if self._settings.compression == "gzip" else grpc.Compression.NoCompression
+
+    def _open_exporter(self) -> Any:
+        return _watching(_grpc_exporter(self._signal), self._seen)(
+            endpoint=self._endpoint,
+            insecure=self._insecure,
+            credentials=self._credentials(),
+            headers=self._metadata(),
+            timeout=self._timeout,
+            compression=self._compression(),
+        )
+
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        return tuple((name.lower(), value) for name, value in self._settings.headers.items())
+
+    def export(self, batch: Any) -> Answer:
+        """Send a batch, with the exporter's own retries."""
+        self._seen.clear()
+        return self._seen.answer(ok=self._exporter.export(batch).name == "SUCCESS")
+
+    def replay(self, body: bytes) -> Answer:
+        """Send an encoded request once, over a channel of its own: the exporter takes SDK objects only."""
+        import grpc  # noqa: PLC0415 - costs 15 MiB, only where chosen
+
+        channel = self._channel = self._channel or self._open_channel()
+        call = channel.unary_unary(
+            _GRPC_METHODS[self._signal],
+            request_serializer=None,
+            response_deserializer=_response_type(self._signal).FromString,
+        )
+        self._seen.clear()
+        try:
+            self._seen.partial(call(body, timeout=self._timeout, metadata=self._metadata()))
+        except (grpc.RpcError, ValueError) as error:  # ValueError: the channel was closed by close()
+            self._seen.status = error.code().name if isinstance(error, grpc.Call) else None
+            return self._seen.answer(ok=False)
+        return self._seen.answer(ok=True)
+
+    def _open_channel(self) -> "grpc.Channel":
+        import grpc  # noqa: PLC0415 - costs 15 MiB, only where chosen
+
+        target = urlsplit(self._endpoint).netloc or self._endpoint
+        credentials = self._credentials()
+        if credentials is None:
+            return grpc.insecure_channel(target, compression=self._compression())
+        return grpc.secure_channel(target, credentials, compression=self._compression())
+
+    def encode(self, batch: Any) -> bytes:
+        """Encode a batch for the spool."""
+        return encode(self._signal, batch)
+
+    def close(self) -> None:
+        """Cancel the call under way and close the channels."""
+        self._exporter.shutdown()
+        if self._channel is not None:
+            self._channel.close()
+
+
+def _watching(exporter: Any, seen: _Seen) -> Any:
+    """Give the exporter's class with an interceptor on every channel it opens.
+
+    The exporter throws the response away and takes no interceptors, and it opens its channel anew after the first
+    UNAVAILABLE; this method is the one place where all of its channels come from.
+    """
+    import grpc  # noqa: PLC0415 - costs 15 MiB, only where chosen
+
+    class Interceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # grpc ships no types
+        def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
+            call = continuation(details, request)
+            seen.status = call.code().name
+            if call.code() is grpc.StatusCode.OK:
+                seen.partial(call.result())
+            return call
+
+    class Watching(exporter):  # type: ignore[misc]  # the base class is chosen at run time
+        def _initialize_channel_and_stub(self) -> None:
+            super()._initialize_channel_and_stub()
+            self._client = self._stub(grpc.intercept_channel(self._channel, Interceptor()))
+
+    return Watching
+
+
+class ConsoleSink:
+    """Telemetry as text on standard error, for people; standard output belongs to the command."""
+
+    def __init__(self, signal: Signal) -> None:
+        self._exporter = _console_exporter(signal)
+
+    def export(self, batch: Sequence[Any]) -> Answer:
+        """Write a batch."""
+        return Answer(self._exporter.export(batch).name == "SUCCESS")
+
+    def replay(self, body: bytes) -> Answer:
+        """Refuse: what waits in the spool is for a collector."""
+        _ = body
+        return Answer(ok=False)
+
+    def encode(self, batch: Sequence[Any]) -> None:
+        """Give nothing: what cannot be written to a terminal is not kept."""
+        _ = batch
+
+    def close(self) -> None:
+        """End the exporter."""
+        self._exporter.shutdown()
+
+
+def _console_exporter(signal: Signal) -> Any:
+    if signal is Signal.TRACES:
+        from opentelemetry.sdk.trace.export import ConsoleSpanExporter  # noqa: PLC0415 - start-up
+
+        return ConsoleSpanExporter(out=sys.stderr)
+    if signal is Signal.LOGS:
+        from opentelemetry.sdk._logs.export import ConsoleLogRecordExporter  # noqa: PLC0415 - start-up
+
+        return ConsoleLogRecordExporter(out=sys.stderr)
+    from opentelemetry.sdk.metrics.export import ConsoleMetricExporter  # noqa: PLC0415 - start-up
+
+    return ConsoleMetricExporter(out=sys.stderr)

@@ -1,0 +1,192 @@
+"""What is asked for: one request ready to be sent, where a redirect leads it, and how its URL may be told."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
+
+from requests import PreparedRequest
+from requests.exceptions import InvalidHeader
+
+from otelprobe import __version__
+from otelprobe.reasons import CheckFailed, Reason
+from otelprobe.transport.dial import basic
+from otelprobe.transport.route import Target, is_loopback, read_target
+
+USER_AGENT = f"otelprobe/{__version__} (+synthetic check)"
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_OWN = frozenset({"connection", "transfer-encoding", "content-length", "traceparent"})
+_BODY = frozenset({"content-type", "content-encoding", "content-language", "content-location", "digest"})
+_HARMLESS = frozenset({"accept", "accept-language", "accept-encoding", "user-agent", "cache-control"}) | _BODY
+"""What another origin may see: everything else may be a credential, whether it was named as one or not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One request before its attempt: `shown` is its URL as it may be published."""
+
+    method: str
+    url: str = field(repr=False)
+    shown: str
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes | None = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A request as requests prepared it, and where its URL leads."""
+
+    request: PreparedRequest = field(repr=False)
+    target: Target
+
+
+def first_call(method: str, url: str, headers: Mapping[str, str], body: bytes | None, safe_url: str | None) -> Call:
+    """Check what cannot be sent as it is; CheckFailed(config_error) names the header, never a value."""
+    if not _TOKEN.fullmatch(method):
+        raise CheckFailed(Reason.CONFIG_ERROR, "the method is no HTTP method name")
+    if _CONTROL.search(url):
+        raise CheckFailed(Reason.CONFIG_ERROR, "the URL has a line break or another control character in it")
+    for name, value in headers.items():
+        _check_header(name, value)
+    url, headers = _user_information(url, headers)
+    return Call(method, url, redacted(url if safe_url is None else safe_url), headers, body)
+
+
+def _check_header(name: str, value: str) -> None:
+    if not _TOKEN.fullmatch(name):
+        raise CheckFailed(Reason.CONFIG_ERROR, "a header name has a character that HTTP does not allow in one")
+    if name.lower() in _OWN:
+        raise CheckFailed(Reason.CONFIG_ERROR, f"header {name}: it is set by the prober itself; leave it out")
+    if _CONTROL.search(value.replace("\t", " ")):
+        raise CheckFailed(Reason.CONFIG_ERROR, f"header {name}: its value has a line break or a control character")
+    if not _is_latin(value):
+        raise CheckFailed(Reason.CONFIG_ERROR, f"header {name}: its value has a character outside ISO 8859-1")
+
+
+def _is_latin(value: str) -> bool:
+    return value.isascii() or max(value) <= "\xff"
+
+
+def _user_information(url: str, headers: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
+    """Take `user:password@` out of a URL and send it as HTTP Basic, unless an Authorization is given."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return url, headers
+    user, at, host = parts.netloc.rpartition("@")
+    if not at:
+        return url, headers
+    if not any(name.lower() == "authorization" for name in headers):
+        headers = {**headers, "Authorization": basic(unquote(user))}
+    return urlunsplit(parts._replace(netloc=host)), headers
+
+
+def prepare(call: Call, traceparent: str) -> Prepared:
+    """Let requests prepare a call. It is done part by part: a cookie jar and netrc credentials are not wanted."""
+    request = PreparedRequest()
+    wrong = "the URL cannot be sent: write https://host/path"
+    try:
+        request.prepare_method(call.method)
+        request.prepare_url(call.url, None)
+        request.prepare_headers(call.headers)
+        request.prepare_body(call.body, None)
+        target = read_target(request.url or "")
+    except InvalidHeader:
+        # The libraries' own texts are left out: they repeat the URL or the header's value.
+        wrong = "a header cannot be sent: no space before its value"
+    except (OSError, ValueError):
+        pass
+    else:
+        _add_own(request, target, traceparent)
+        return Prepared(request, target)
+    raise CheckFailed(Reason.CONFIG_ERROR, wrong)
+
+
+def _add_own(request: PreparedRequest, target: Target, traceparent: str) -> None:
+    headers = request.headers
+    headers.setdefault("Host", target.authority)
+    headers.setdefault("User-Agent", USER_AGENT)
+    headers.setdefault("Accept-Encoding", "gzip, deflate")
+    headers.setdefault("Accept", "*/*")
+    headers["traceparent"] = traceparent
+    headers["Connection"] = "close"
+
+
+def next_call(
+    call: Call,
+    target: Target,
+    status: int,
+    location: str,
+    *,
+    same_origin: bool,
+    credentials: frozenset[str],
+    plain: bool,
+) -> Call:
+    """Give the call that a redirect asks for, or CheckFailed(redirect_unexpected) where it must not be followed.
+
+    `plain` says that plain http is allowed beyond loopback. The path of a redirect is published only where that of the
+    first call was not hidden.
+    """
+    url = _location(call.url, location, target)
+    there = _target_of(url, target)
+    crosses = there.origin != target.origin
+    if crosses and same_origin:
+        raise _unexpected(target, f"to another origin, {there.scheme}://{there.place}, where same_origin is set")
+    if crosses and there.scheme == "http" and (target.scheme == "https" or not (plain or is_loopback(there.host))):
+        raise _unexpected(target, f"to plain http, {there.place}")
+    method, body, headers = call.method, call.body, dict(call.headers)
+    if (status == 303 and method.upper() != "HEAD") or (status in {301, 302} and method.upper() == "POST"):
+        method, body = "GET", None
+        headers = {n: v for n, v in headers.items() if n.lower() not in _BODY}
+    if crosses and body is not None:
+        raise _unexpected(target, f"to another origin, {there.scheme}://{there.place}, with the request's body")
+    if crosses:
+        headers = {n: v for n, v in headers.items() if n.lower() in _HARMLESS - credentials}
+    hidden = redacted(call.url) != call.shown
+    shown = f"{there.scheme}://{there.authority}/REDACTED" if hidden else redacted(url)
+    return replace(call, method=method, url=url, shown=shown, headers=headers, body=body)
+
+
+def _location(base: str, location: str, target: Target) -> str:
+    """Resolve a Location against the URL that answered; user information and fragment are of no use here."""
+    if not _CONTROL.search(location):
+        try:
+            # Header values come as Latin-1; a path written in raw UTF-8 must not be encoded twice.
+            parts = urlsplit(urljoin(base, location.encode("latin-1").decode("utf-8", "replace")))
+            return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], fragment=""))
+        except ValueError:
+            pass
+    raise _unexpected(target, "to something that is no URL")
+
+
+def _target_of(url: str, target: Target) -> Target:
+    prepared = PreparedRequest()
+    try:
+        prepared.prepare_url(url, None)
+        return read_target(prepared.url or "")
+    except (OSError, ValueError):
+        pass
+    raise _unexpected(target, "to something that is no http or https URL")
+
+
+def _unexpected(target: Target, text: str) -> CheckFailed:
+    return CheckFailed(Reason.REDIRECT_UNEXPECTED, f"{target.place}: redirected {text}")
+
+
+def redacted(url: str) -> str:
+    """Give a URL as it may be published: no user information, no fragment, every query value REDACTED."""
+    try:
+        parts = urlsplit(url.strip())
+    except ValueError:
+        return "invalid"
+    query = "&".join(_without_value(part) for part in parts.query.split("&")) if parts.query else ""
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query, fragment=""))
+
+
+def _without_value(part: str) -> str:
+    name, equals, _ = part.partition("=")
+    return f"{name}=REDACTED" if equals else "REDACTED"

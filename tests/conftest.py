@@ -1,0 +1,103 @@
+"""What every test shares: a clean environment and a real HTTP server that answers as it is told."""
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the machine that runs the tests may reach them."""
+    prefixes = ("OTEL_", "OTELPROBE_", "TRACEPARENT")
+    proxies = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
+    for name in list(os.environ):
+        if name.upper().startswith(prefixes) or name.upper() in proxies:
+            monkeypatch.delenv(name)
+
+
+@dataclass
+class Seen:
+    """One request as the server got it."""
+
+    method: str
+    path: str
+    query: dict[str, list[str]]
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def form(self) -> dict[str, str]:
+        """The body as a form, the first value of each field."""
+        return {k: v[0] for k, v in parse_qs(self.body.decode(), keep_blank_values=True).items()}
+
+
+@dataclass
+class Answer:
+    """What to send back. `headers` may hold a name more than once."""
+
+    status: int = 200
+    body: bytes = b""
+    headers: list[tuple[str, str]] = field(default_factory=list)
+
+
+Route = Callable[[Seen], Answer]
+
+
+class Server:
+    """A real HTTP server on a free loopback port; `route` decides each answer, `seen` keeps each request."""
+
+    def __init__(self) -> None:
+        self.routes: dict[str, Route] = {}
+        self.seen: list[Seen] = []
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def _answer(self) -> None:
+                length = int(self.headers.get("Content-Length") or 0)
+                parts = urlsplit(self.path)
+                headers = {k.lower(): v for k, v in self.headers.items()}
+                seen = Seen(self.command, parts.path, parse_qs(parts.query), headers, self.rfile.read(length))
+                server.seen.append(seen)
+                route = server.routes.get(parts.path)
+                answer = route(seen) if route else Answer(404)
+                self.send_response(answer.status)
+                for name, value in answer.headers:
+                    self.send_header(name, value)
+                self.send_header("Content-Length", str(len(answer.body)))
+                self.end_headers()
+                if self.command != "HEAD":
+                    self.wfile.write(answer.body)
+
+            do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_HEAD = do_OPTIONS = _answer
+
+            def log_message(self, *args: object) -> None:
+                """Say nothing."""
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+        self._thread.start()
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    def on(self, path: str, answer: Answer | Route) -> None:
+        """Answer `path` with this, whatever the method."""
+        self.routes[path] = answer if callable(answer) else lambda _: answer
+
+    def stop(self) -> None:
+        """Close the port."""
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """Give a server for one test."""
+    running = Server()
+    yield running
+    running.stop()
