@@ -8,8 +8,8 @@ half of all the libraries a run needs; `tests/benchmarks/cold_start.py` measures
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
@@ -218,7 +218,8 @@ class HttpOptions:
     """How to reach a host. `None` means: as the next wider `http:` block says, in the end the default.
 
     `timeout` is the total of one request in seconds (default 5 s); `proxy` a URL or "none"; `max_size` the cap on a
-    response body in bytes, compressed and not (default 1 MiB).
+    response body in bytes, compressed and not (default 1 MiB). `headers` are added to every request; a gateway's key is
+    written as {env: NAME} or {file: PATH}.
     """
 
     timeout: Duration | None = None
@@ -227,33 +228,27 @@ class HttpOptions:
     client_cert: str | None = None
     client_key: str | None = None
     ip_version: IpVersion | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str | SecretRef] = field(default_factory=dict)
     max_size: Size | None = None
     insecure_http: bool | None = None
 
+    def faults(self) -> Iterator[tuple[str, str]]:
+        """Say what must not stand here: pairs of member and mend."""
+        if any(name.lower() in {"authorization", "cookie", "proxy-authorization"} for name in self.headers):
+            yield (
+                "headers",
+                "a literal secret is refused: remove the header, and use auth: where a credential is to be sent",
+            )
+
     def over(self, wider: "HttpOptions") -> "HttpOptions":
         """Give these options with every gap filled from `wider`; header lists are merged, the nearest wins."""
+        names = (f.name for f in fields(self))
+        values = {name: getattr(wider if getattr(self, name) is None else self, name) for name in names}
+        return HttpOptions(**{**values, "headers": {**wider.headers, **self.headers}})
 
-        def pick(name: str) -> Any:
-            mine = getattr(self, name)
-            return getattr(wider, name) if mine is None else mine
-
-        return HttpOptions(
-            headers={**wider.headers, **self.headers},
-            **{
-                n: pick(n)
-                for n in (
-                    "timeout",
-                    "proxy",
-                    "ca_file",
-                    "client_cert",
-                    "client_key",
-                    "ip_version",
-                    "max_size",
-                    "insecure_http",
-                )
-            },
-        )
+    def secrets(self) -> tuple[SecretRef, ...]:
+        """Give the secrets among the headers."""
+        return tuple(value for value in self.headers.values() if isinstance(value, SecretRef))
 
 
 DEFAULT_HTTP = HttpOptions(timeout=5.0, max_size=1024**2, insecure_http=False)

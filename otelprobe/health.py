@@ -37,24 +37,14 @@ class Report:
 Question = Callable[[], Report]
 
 
-def parse_listen(text: str) -> tuple[str, int]:
-    """Read `host:port`, `[::1]:port` or `:port` (every address of the machine); ListenError if it is none of these."""
-    host, colon, port = text.rpartition(":")
-    bare = host.removeprefix("[").removesuffix("]")
-    bracketed = bare != host
-    if not colon or not port.isdecimal() or int(port) > 65535 or (":" in bare and not bracketed):
-        raise ListenError("the listen address is not host:port: write for example 127.0.0.1:8080, [::1]:8080 or :8080")
-    return bare, int(port)
-
-
 class HealthServer:
     """Answers /livez and /readyz on an address until closed; ListenError if it cannot be bound.
 
-    `port` is the one that was bound (0 asks for a free one). A client gets `patience` seconds in all.
+    With an empty host every address of the machine is served, IPv6 and IPv4. `port` is the one that was bound (0 asks
+    for a free one). A client gets `patience` seconds in all.
     """
 
-    def __init__(self, listen: str, *, live: Question, ready: Question, patience: float = _PATIENCE) -> None:
-        host, port = parse_listen(listen)
+    def __init__(self, host: str, port: int, *, live: Question, ready: Question, patience: float = _PATIENCE) -> None:
         self._server = _bind(host, port, {"/livez": live, "/readyz": ready})
         self._server.patience = patience
         self.port: int = self._server.server_address[1]
@@ -102,7 +92,7 @@ def _bind_all(port: int, questions: Mapping[str, Question]) -> "_Server":
     except OSError as error:
         if error.errno not in _NO_IPV6:
             raise
-    return _Server("0.0.0.0", port, questions)  # noqa: S104 - asked for by leaving the host out
+    return _Server("0.0.0.0", port, questions)  # noqa: S104 - asked for by an empty host
 
 
 class _Server(ThreadingHTTPServer):

@@ -28,6 +28,9 @@ CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "dpop"})
 """Request headers that never go to another origin, in lower case."""
 
 
+_TIMEOUT = DEFAULT_HTTP.timeout or 5.0
+
+
 class Redirects(StrEnum):
     """Whether redirects are followed; a credential never goes to another origin, whatever is set."""
 
@@ -48,7 +51,7 @@ class Request:
 
     method: str
     url: str = field(repr=False)
-    options: HttpOptions
+    options: HttpOptions = field(repr=False)
     deadline: float
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
@@ -113,12 +116,27 @@ class Http(Protocol):
         """Send and read one request; CheckFailed with a transport reason if no complete answer came."""
         ...
 
+    def warm_up(self, url: str, options: HttpOptions) -> None:
+        """Load what a request to `url` will need, so that its time is not measured as the peer's."""
+        ...
+
 
 class LiveHttp:
     """The door on real sockets. It keeps nothing between calls but TLS contexts, so many threads may share it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+
+    def warm_up(self, url: str, options: HttpOptions) -> None:
+        """Import the transport, and load the trust store where TLS will be spoken. What is wrong, `send` will say."""
+        from contextlib import suppress  # noqa: PLC0415 - see the module's docstring
+
+        from otelprobe.transport import once  # noqa: F401, PLC0415 - for its imports
+        from otelprobe.transport.trust import context_for  # noqa: PLC0415
+
+        if url.startswith("https:"):
+            with suppress(CheckFailed):
+                context_for(options)
 
     def send(self, request: Request, wire: Wire) -> Reply:
         """Send and read one request, and the redirects that it follows; each attempt is an exchange of its own.
@@ -141,8 +159,9 @@ class LiveHttp:
         for resent in count():
             told = send_once(call, orders, wire.draw_span_id(), resent)
             following, failed = _judge(request, call, told, resent)
-            reason = failed.reason if isinstance(failed, CheckFailed) else told.exchange.reason
-            exchange = replace(told.exchange, reason=reason)
+            exchange = told.exchange
+            if isinstance(failed, CheckFailed):
+                exchange = replace(exchange, reason=failed.reason)
             wire.exchanges.append(exchange)
             if failed is not None:
                 raise failed
@@ -177,6 +196,3 @@ def _judge(request: Request, call: "Call", told: "Told", resent: int) -> "tuple[
     except CheckFailed as error:
         return None, error
     return following, None
-
-
-_TIMEOUT = DEFAULT_HTTP.timeout or 5.0

@@ -137,7 +137,8 @@ class StepResult:
     """What one planned step came to; every planned step has one on every run, skipped ones included.
 
     `duration` is seconds by the monotonic clock, less the time of control exchanges. `problems` lists every reason found
-    (the first is `reason`), for checks that report all faults at once.
+    (the first is `reason`), for checks that report all faults at once. `counted` False: the step asks what no user would
+    (a bad credential), so its time is part of neither the auth nor the API latency.
     """
 
     step: str
@@ -160,6 +161,7 @@ class StepResult:
     expiries: tuple[Expiry, ...] = ()
     key_changes: tuple[KeyChange, ...] = ()
     cases: tuple[CaseResult, ...] = ()
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +195,12 @@ class FlowResult:
     @property
     def auth_duration(self) -> float:
         """Seconds spent in steps of the auth layer."""
-        return sum(s.duration for s in self.steps if s.layer is Layer.AUTH)
+        return sum(s.duration for s in self.steps if s.layer is Layer.AUTH and s.counted)
 
     @property
     def api_duration(self) -> float:
         """Seconds spent in steps of the API layer."""
-        return sum(s.duration for s in self.steps if s.layer is Layer.API)
+        return sum(s.duration for s in self.steps if s.layer is Layer.API and s.counted)
 
     @property
     def warnings(self) -> tuple[Warn, ...]:

@@ -3,7 +3,7 @@
 import os
 import secrets
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Protocol
@@ -69,6 +69,15 @@ def parent_from_environment(environ: Mapping[str, str] = os.environ) -> tuple[in
     except ValueError:
         return None
     return (trace_id, span_id) if trace_id and span_id else None
+
+
+def warm_up(plans: Iterable[FlowPlan], tools: Tools) -> None:
+    """Load what the plans' steps will need (libraries, trust stores), so that no measured step pays for it."""
+    for plan in plans:
+        for step in plan.steps:
+            step.warm_up()
+            for url in step.addresses(plan.provider):
+                tools.http.warm_up(url, options_for(step, plan))
 
 
 def run_flow(plan: FlowPlan, tools: Tools) -> FlowResult:
@@ -140,6 +149,7 @@ class _Run:
             kind=step.kind,
             layer=step.layer,
             index=index,
+            counted=step.counted,
             outcome=Outcome.SKIP,
             span_id=self._tools.ids.span_id(),
             start_ns=now,
@@ -160,6 +170,7 @@ class _Run:
             kind=step.kind,
             layer=step.layer,
             index=index,
+            counted=step.counted,
             outcome=Outcome.PASS,
             span_id=span_id,
             start_ns=start_ns,
@@ -240,7 +251,7 @@ def options_for(step: Step, plan: FlowPlan) -> HttpOptions:
     A provider's block speaks of just that host, so it is nearer to the provider's steps than what the flow says for all.
     """
     wider = plan.http.over(DEFAULT_HTTP)
-    if step.uses_provider and plan.provider is not None:
+    if step.calls_provider() and plan.provider is not None:
         wider = plan.provider.http.over(wider)
     return step.http.over(wider)
 

@@ -34,7 +34,7 @@ _SETTLE = 0.3
 class ServeOptions:
     """How the process serves.
 
-    `listen`: address of /livez and /readyz as `host:port`, `[::1]:port` or `:port`; None for none.
+    `listen`: host and port of /livez and /readyz, an empty host for every address; None for none.
     `watch`: flow files and directories whose changes are loaded; `watch_every`: seconds between looks, default 5; 0
     leaves only SIGHUP.
     `drain`: seconds that running flows get to end on SIGTERM, default 10, which leaves room in Kubernetes' 30.
@@ -42,7 +42,7 @@ class ServeOptions:
     `backlog`: results that may wait for telemetry before workers are held up, default 1000.
     """
 
-    listen: str | None = None
+    listen: tuple[str, int] | None = None
     watch: tuple[Path, ...] = ()
     watch_every: float = 5.0
     drain: float = 10.0
@@ -223,7 +223,7 @@ class Server:
             return None
         from otelprobe.health import HealthServer  # noqa: PLC0415 - only where it is asked for
 
-        health = HealthServer(self._options.listen, live=self.live, ready=self.ready)
+        health = HealthServer(*self._options.listen, live=self.live, ready=self.ready)
         health.start()
         return health
 

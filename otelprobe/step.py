@@ -188,14 +188,22 @@ class Context:
             url=url,
             options=self.options,
             deadline=self.deadline,
-            headers={"Accept": "application/json", **content, **self.options.headers, **(headers or {})},
+            headers={"Accept": "application/json", **content, **self._standing_headers(), **(headers or {})},
             body=body,
             safe_url=safe_url,
             redirects=redirects,
             control=control,
-            credential_headers=credential_headers or CREDENTIAL_HEADERS,
+            credential_headers=(credential_headers or CREDENTIAL_HEADERS) | self._secret_headers(),
         )
         return self.http.send(request, self.wire)
+
+    def _standing_headers(self) -> dict[str, str]:
+        """Give the headers of the `http:` blocks; secrets among them are read now."""
+        found = self.options.headers.items()
+        return {name: value.read() if isinstance(value, SecretRef) else value for name, value in found}
+
+    def _secret_headers(self) -> frozenset[str]:
+        return frozenset(n.lower() for n, value in self.options.headers.items() if isinstance(value, SecretRef))
 
     def _refuse_plain(self, url: str) -> None:
         """Refuse plain http outside loopback, also where the URL came from a discovery document."""
@@ -214,11 +222,16 @@ def is_loopback(host: str) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """One step of a flow, as written and checked. Subclasses add their own parameters and `run`.
+    """One step of a flow, as written and checked.
+
+    `name` tells two steps of a kind apart. `timeout` is the total for this step, cut to what is left of the flow's
+    deadline. `always` makes it a clean-up, which runs even when an earlier step failed. `use` names the earlier step
+    whose result to use (default: the latest). `expect` says what the answer has to be. `http` says how to reach the host.
+    `redirects` says which redirects are followed. `capture` takes values out of the answer, for ${name} in later steps.
 
     Class facts: `kind` (its word in the flow file), `layer` (whose part it exercises), `needs` and `makes` (kinds of
     artifact), `uses_provider`, `own_reasons` (the reasons it can end with besides transport ones, for series at zero).
-    `default_redirects` as flow-file.md lists. `bare` says whether it may be written as a bare word.
+    `default_redirects` as docs/flow-file.md lists. `counted` False keeps its time out of auth and API latency.
     """
 
     kind: ClassVar[str]
@@ -228,6 +241,7 @@ class Step:
     uses_provider: ClassVar[bool] = False
     own_reasons: ClassVar[frozenset[Reason]] = frozenset()
     default_redirects: ClassVar[Redirects] = Redirects.NONE
+    counted: ClassVar[bool] = True
 
     name: str = ""
     timeout: Duration | None = None
@@ -251,6 +265,17 @@ class Step:
         """Give the kinds of artifact that this step, as written, makes."""
         return self.makes
 
+    def calls_provider(self) -> bool:
+        """Tell whether this step, as written, sends requests to the flow's identity provider."""
+        return self.uses_provider
+
+    def warm_up(self) -> None:
+        """Import what running this step needs besides the door, so that no measured step pays for it."""
+
+    def addresses(self, provider: Provider | None) -> tuple[str, ...]:
+        """Give the URLs that are known before the run, so that trust stores are loaded in time."""
+        return (provider.issuer,) if provider is not None and self.calls_provider() else ()
+
     def references(self) -> tuple[tuple[tuple[str, ...], str], ...]:
         """Give the names of earlier steps that this one refers to, each with the member that holds it."""
         return ((("use",), self.use),) if self.use is not None else ()
@@ -261,6 +286,10 @@ class Step:
 
     def secrets(self) -> tuple[SecretRef, ...]:
         """Give the secrets that this step reads, for `plan` to name and `validate` to look for."""
+        return ()
+
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """Give the files besides secrets that this step reads, each with the member that names it."""
         return ()
 
     def faults(self) -> Iterator[tuple[str, str]]:

@@ -389,6 +389,12 @@ def _foreign_errors() -> tuple[type[Exception], ...]:
     return PyJWTError, UnsupportedAlgorithm, TypeError, ValueError, KeyError
 
 
+def load_crypto() -> None:
+    """Import PyJWT and cryptography, so that no measured step pays for them."""
+    _algorithms()
+    _foreign_errors()
+
+
 def reason_for(error: Exception) -> Reason:
     """Translate what PyJWT or cryptography raised; what is in no table is our own fault and goes on."""
     for cls in type(error).__mro__:

@@ -14,7 +14,15 @@ import pytest
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the machine that runs the tests may reach them."""
     prefixes = ("OTEL_", "OTELPROBE_", "TRACEPARENT")
-    proxies = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"}
+    proxies = {
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "SSL_CERT_FILE",
+        "REQUESTS_CA_BUNDLE",
+        "CURL_CA_BUNDLE",
+    }
     for name in list(os.environ):
         if name.upper().startswith(prefixes) or name.upper() in proxies:
             monkeypatch.delenv(name)

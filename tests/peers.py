@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import os
+import select
 import socket
 import ssl
 import struct
@@ -160,20 +161,22 @@ def tunnel(port: int | None = None) -> Handler:
         to = port or int(authority.rpartition(":")[2])
         with socket.create_connection(("127.0.0.1", to), 5) as onward:
             connection.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            back = threading.Thread(target=_pump, args=(onward, connection))
-            back.start()
             _pump(connection, onward)
-            back.join(5)
 
     return handle
 
 
-def _pump(source: socket.socket, sink: socket.socket) -> None:
+def _pump(one: socket.socket, other: socket.socket) -> None:
+    """Carry bytes both ways until either side is done. One thread: two must not share a TLS socket."""
     with contextlib.suppress(OSError):
-        while data := source.recv(65536):
-            sink.sendall(data)
-    with contextlib.suppress(OSError):
-        sink.shutdown(socket.SHUT_WR)
+        while True:
+            pending = [s for s in (one, other) if isinstance(s, ssl.SSLSocket) and s.pending()]
+            ready = pending or select.select([one, other], [], [], 5)[0]
+            for source in ready:
+                data = source.recv(65536)
+                if not data:
+                    return
+                (other if source is one else one).sendall(data)
 
 
 class Door:

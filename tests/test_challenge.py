@@ -10,8 +10,14 @@ from otelprobe.challenge import Challenge, bearer_challenge, parse_challenges
     [
         (["Bearer"], [("bearer", {})]),
         (['Bearer realm="a, b", error="invalid_token"'], [("bearer", {"realm": "a, b", "error": "invalid_token"})]),
-        (['Basic realm="x", Bearer error=invalid_token'], [("basic", {"realm": "x"}), ("bearer", {"error": "invalid_token"})]),
-        (['Bearer error_description="say \\"no\\"", error="x"'], [("bearer", {"error_description": 'say "no"', "error": "x"})]),
+        (
+            ['Basic realm="x", Bearer error=invalid_token'],
+            [("basic", {"realm": "x"}), ("bearer", {"error": "invalid_token"})],
+        ),
+        (
+            ['Bearer error_description="say \\"no\\"", error="x"'],
+            [("bearer", {"error_description": 'say "no"', "error": "x"})],
+        ),
         (["Negotiate", 'Bearer scope="a b"'], [("negotiate", {}), ("bearer", {"scope": "a b"})]),
         (["Negotiate, Bearer"], [("negotiate", {}), ("bearer", {})]),
         (['BEARER Error = "invalid_token"'], [("bearer", {"error": "invalid_token"})]),

@@ -62,7 +62,8 @@ def test_a_matcher_holds_or_not(condition: object, found: list[object], holds: b
 
 
 @pytest.mark.parametrize(
-    "bad", [{}, {"exist": True}, {"matches": "("}, {"gt": "1"}, {"one_of": []}, {"type": "text"}, {"exists": 1}, {"lt": True}]
+    "bad",
+    [{}, {"exist": True}, {"matches": "("}, {"gt": "1"}, {"one_of": []}, {"type": "text"}, {"exists": 1}, {"lt": True}],
 )
 def test_a_bad_matcher_is_refused(bad: Mapping[str, object]) -> None:
     """A condition that could never work is told when the file is read."""
@@ -71,7 +72,8 @@ def test_a_bad_matcher_is_refused(bad: Mapping[str, object]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "status", "holds"), [(200, 200, True), ("2xx", 204, True), (["2xx", 404], 404, True), ("2xx", 304, False)]
+    ("wanted", "status", "holds"),
+    [(200, 200, True), ("2xx", 204, True), (["2xx", 404], 404, True), ("2xx", 304, False)],
 )
 def test_statuses(wanted: object, status: int, holds: bool) -> None:
     """One status, a class of them, or a list of either."""

@@ -484,6 +484,15 @@ def test_cron_is_not_repeated_after_a_small_step_back() -> None:
     assert gaps(sim.runs["a"]) == [pytest.approx(305, abs=0.001)]
 
 
+def test_cron_is_not_repeated_when_the_clock_is_a_little_behind() -> None:
+    """A wall clock that shows a few milliseconds less than the cron time when it runs does not run it again."""
+    sim = Simulation()
+    sim.time.at(292, lambda: setattr(sim.time, "wall_ahead", sim.time.wall_ahead - 0.03))
+    sim.go((plan("a", 300.0, "*/5 * * * *"),), 400)
+
+    assert sim.runs["a"] == [pytest.approx(293, abs=0.05)]
+
+
 def test_cron_follows_a_clock_that_drifts() -> None:
     """A wall clock that runs 1 % fast is followed: cron runs stay within 0.1 s of their times."""
     sim = Simulation()
@@ -594,6 +603,12 @@ def test_workers_are_started_as_needed() -> None:
     crew.submit(done.release)
     assert done.acquire(timeout=5)
     assert crew.threads == 1
+
+    roomy = Crew(1000)
+    for _ in range(50):
+        roomy.submit(done.release)
+        assert done.acquire(timeout=5)
+    assert roomy.threads < 10
 
     gate = threading.Event()
 

@@ -40,7 +40,15 @@ def test_a_broken_or_unwritable_directory_is_told_and_survived(tmp_path: Path) -
 def test_a_budget_lets_through_just_its_count() -> None:
     """Requests beyond the count wait until the window has moved on."""
     budget = Budget(Rate(2, 10.0))
-    assert [budget.take(t) for t in (0.0, 1.0, 2.0, 9.9, 10.1, 10.2, 11.1)] == [True, True, False, False, True, False, True]
+    assert [budget.take(t) for t in (0.0, 1.0, 2.0, 9.9, 10.1, 10.2, 11.1)] == [
+        True,
+        True,
+        False,
+        False,
+        True,
+        False,
+        True,
+    ]
 
 
 def test_the_odd_clock_out_is_ours_when_two_peers_agree() -> None:

@@ -23,7 +23,9 @@ def test_nested_texts_are_found_and_filled() -> None:
     assert fill_all(tree, {"x": "1", "y": "2"}) == {"a": ["1", 1, None], "b": {"c": "2"}}
 
 
-@pytest.mark.parametrize(("text", "count"), [("${", 1), ("${a", 1), ("${}", 1), ("${a b}", 1), ("${a}", 0), ("$${", 0), ("${a}${", 1)])
+@pytest.mark.parametrize(
+    ("text", "count"), [("${", 1), ("${a", 1), ("${}", 1), ("${a b}", 1), ("${a}", 0), ("$${", 0), ("${a}${", 1)]
+)
 def test_faults_are_found(text: str, count: int) -> None:
     """A hole that never ends, or that has no name, is a fault."""
     assert len(list(faults_in(text))) == count

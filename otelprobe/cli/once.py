@@ -21,7 +21,7 @@ from otelprobe.config.settings import Settings
 from otelprobe.plan import FlowPlan
 from otelprobe.reasons import Outcome
 from otelprobe.result import FlowResult
-from otelprobe.run import Tools, parent_from_environment, run_flow
+from otelprobe.run import Tools, parent_from_environment, run_flow, warm_up
 from otelprobe.state import State
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def run_all(
         progress.show(flow, step, number=number, count=count)
 
     tools = make_tools(settings, on_step=show)
+    warm_up(plans, tools)
     waiting: queue.SimpleQueue[FlowPlan] = queue.SimpleQueue()
     done: queue.SimpleQueue[FlowResult] = queue.SimpleQueue()
     for plan in plans:

@@ -16,7 +16,7 @@ from otelprobe.config.settings import Settings
 from otelprobe.plan import FlowPlan
 from otelprobe.reasons import Outcome
 from otelprobe.result import FlowResult
-from otelprobe.run import run_flow
+from otelprobe.run import run_flow, warm_up
 from otelprobe.schedule import ScheduleOptions, assigned
 from otelprobe.serve import ServeOptions, Work, serve
 from otelprobe.telemetry.providers import Telemetry
@@ -57,10 +57,12 @@ def _run(args: argparse.Namespace) -> int:
         _log.warning("telemetry is not sent: OTEL_EXPORTER_OTLP_ENDPOINT is not set; results are logged here only")
     telemetry.register([plan.facts() for plan in plans])
     tools = make_tools(settings)
+    warm_up(plans, tools)
 
     def load_plans() -> tuple[FlowPlan, ...]:
         fresh = _load(settings)[1]
         telemetry.register([plan.facts() for plan in fresh])
+        warm_up(fresh, tools)
         return fresh
 
     work = Work(
@@ -88,11 +90,7 @@ def _load(settings: Settings) -> tuple[Config, tuple[FlowPlan, ...]]:
 def _options(settings: Settings) -> ServeOptions:
     listen = settings.listen
     return ServeOptions(
-        listen=None
-        if listen is None
-        else f"[{listen.host}]:{listen.port}"
-        if ":" in listen.host
-        else f"{listen.host}:{listen.port}",
+        listen=None if listen is None else (listen.host, listen.port),
         watch=tuple(Path(path) for path in settings.config),
         schedule=ScheduleOptions(workers=settings.workers, start_spread=settings.start_jitter),
     )

@@ -143,7 +143,7 @@ def _rows(result: FlowResult, width: int) -> Iterator[Line]:
 
 
 def _control_legend(width: int) -> Iterator[Line]:
-    text = "control: an extra request that only serves to tell who is to blame; its time is counted nowhere"
+    text = "control: an extra request that tells who is to blame, or offers a bad credential; in no step's time"
     for number, part in enumerate(wrap(text, width - 5)):
         yield [Piece("  " + (CONTROL_FILL * 2 if number == 0 else "  ") + " " + part, Style.DIM)]
 

@@ -41,9 +41,13 @@ def _secrets(config: Config) -> Iterator[tuple[Place, tuple[str | int, ...], Sec
     for name, provider in config.providers.items():
         if provider.client_secret is not None:
             yield config.provider_places[name], ("client_secret",), provider.client_secret
+        for secret in provider.http.secrets():
+            yield config.provider_places[name], ("http", "headers"), secret
     for flow in config.flows:
+        for secret in flow.http.secrets():
+            yield config.flow_places[flow.name], ("http", "headers"), secret
         for index, step in enumerate(flow.steps):
-            for secret in step.secrets():
+            for secret in (*step.secrets(), *step.http.secrets()):
                 yield config.flow_places[flow.name], ("steps", index), secret
     if config.telemetry_place is not None:
         for name, value in config.telemetry.headers.items():
@@ -62,6 +66,8 @@ def _files(config: Config) -> Iterator[tuple[Place, tuple[str | int, ...], str]]
         for index, step in enumerate(flow.steps):
             for key, file in _http_files(step.http):
                 yield place, ("steps", index, "http", key), file
+            for key, file in step.files():
+                yield place, ("steps", index, *key.split(".")), file
     if config.telemetry_place is not None:
         for key in _TELEMETRY_FILES:
             if getattr(config.telemetry, key) is not None:

@@ -375,7 +375,7 @@ def _read_members(plan: Plan, value: object, path: Path, report: Report, key: ob
     if not isinstance(value, dict):
         report(path, wrong_type(f"a mapping of {', '.join(plan.members)}", value))
         return BAD
-    preset = {plan.from_key: key} if plan.from_key is not None and key is not BAD else {}
+    preset = {plan.from_key: key} if plan.from_key is not None and isinstance(key, str) else {}
     return build(plan, value, path, report, preset=preset)
 
 

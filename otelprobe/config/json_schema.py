@@ -105,7 +105,7 @@ def _object(plan: Plan, definitions: dict[str, dict[str, object]]) -> dict[str, 
         if told:
             schema["description"] = " ".join(told)
         default = sources[name].default
-        if default is not MISSING and isinstance(default, str | bool):
+        if default is not MISSING and isinstance(default, str | bool) and default != "":
             schema["default"] = default
         properties[name] = schema
     described: dict[str, object] = {"type": "object", "description": sentences[0], "properties": properties}

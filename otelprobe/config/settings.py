@@ -9,10 +9,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 from otelprobe.config.decode import BAD, Member, plan_for
-from otelprobe.config.document import resolve_plain
 from otelprobe.config.faults import ConfigError, Fault, nearest
 from otelprobe.config.models import Name
 from otelprobe.fields import DurationOrZero, Scalar
@@ -21,6 +20,8 @@ PREFIX = "OTELPROBE_"
 ENV_FILE = ".env"
 _IGNORED = "OTELPROBE_DEMO_"
 _SHARD = re.compile(r"(\d{1,5})/(\d{1,5})")
+_COUNT = re.compile(r"[0-9]{1,4}")
+_SWITCH = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.-]*):(\d{1,5})")
 
 
@@ -68,12 +69,18 @@ def parse_paths(value: object) -> tuple[str, ...]:
 
 def parse_workers(value: object) -> int:
     """Accept 1 to 1024."""
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1024:
+    text = str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    if not _COUNT.fullmatch(text) or not 1 <= int(text) <= 1024:
         raise ValueError("not a number of workers: write 1 to 1024")
-    return value
+    return int(text)
 
 
-Workers = Annotated[int, Scalar(parse_workers, {"type": "integer", "minimum": 1, "maximum": 1024})]
+def parse_switch(value: object) -> bool:
+    """Accept true or false, and in a variable what is usual there: 1, yes, on and their opposites."""
+    found = _SWITCH.get(str(value).lower())
+    if found is None:
+        raise ValueError("not a switch: write true or false")
+    return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,10 +104,10 @@ class Settings:
     spool_dir: str | None = None
     location: Name | None = None
     listen: Annotated[Listen | None, Scalar(parse_listen, {"type": "string"})] = Listen("127.0.0.1", 8399)
-    workers: Workers = 64
+    workers: Annotated[int, Scalar(parse_workers, {"type": "integer"})] = 64
     shard: Annotated[Shard, Scalar(parse_shard, {"type": "string"})] = Shard()
     start_jitter: DurationOrZero = 10.0
-    require_delivery: bool = False
+    require_delivery: Annotated[bool, Scalar(parse_switch, {"type": "boolean"})] = False
     warnings: tuple[str, ...] = field(default=(), metadata={"from": "load_settings"})
 
 
@@ -124,16 +131,8 @@ def load_settings(flags: Mapping[str, object]) -> Settings:
 
 
 def _read(member: Member, value: object, source: str, faults: list[Fault]) -> object:
-    """Read one setting; where no text is wanted, text is read as YAML would read it unquoted."""
-    if isinstance(value, str) and not _wants_text(member):
-        value = resolve_plain(value)
     found = member.reader.read(value, (), lambda _, message: faults.append(Fault(source, None, "", message)))
     return None if found is BAD else found
-
-
-def _wants_text(member: Member) -> bool:
-    annotation = member.annotation
-    return (get_args(annotation)[0] if annotation is Workers else annotation) not in {int, float, bool}
 
 
 def _any_variables() -> bool:

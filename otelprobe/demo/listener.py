@@ -77,12 +77,14 @@ class _Server(ThreadedWSGIServer):
         """Serve one connection."""
         connection: socket.socket = request
         if self.tls is not None:
-            connection.settimeout(_HANDSHAKE)
-            connection = self.tls().wrap_socket(connection, server_side=True)
-            connection.settimeout(None)
+            connection = self.tls().wrap_socket(request, server_side=True, do_handshake_on_connect=False)
         with self._lock:
             self.open.add(connection)
         try:
+            if isinstance(connection, ssl.SSLSocket):
+                connection.settimeout(_HANDSHAKE)
+                connection.do_handshake()
+                connection.settimeout(None)
             super().finish_request(connection, client_address)
         finally:
             with self._lock:

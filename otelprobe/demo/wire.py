@@ -1,5 +1,7 @@
 """The edge in front of both servers: the request log, the Date header, and the faults that show on the wire alone."""
 
+import contextlib
+import io
 import socket
 import threading
 from collections import deque
@@ -83,9 +85,7 @@ def _hang(request: Request, stop: threading.Event) -> Response | None:
     return _close(request, stop)
 
 
-def _close(request: Request, _stop: threading.Event) -> Response | None:
-    connection: socket.socket = request.environ["werkzeug.socket"]
-    connection.shutdown(socket.SHUT_RDWR)
+def _close(_request: Request, _stop: threading.Event) -> Response | None:
     raise ConnectionAbortedError("closed by a fault")
 
 
@@ -110,6 +110,12 @@ def _huge(_request: Request, stop: threading.Event) -> Response | None:
         yield b'"}'
 
     return Response(blocks(), content_type="application/json")
+
+
+def _read_body(request: Request) -> None:
+    """Read the whole body, for one left unread would turn a close into a reset, and put it back for the application."""
+    body = request.get_data(cache=True)
+    request.environ["wsgi.input"], request.environ["CONTENT_LENGTH"] = io.BytesIO(body), str(len(body))
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,6 +221,9 @@ class Edge:
             answer = self._fault(request)
         except ConnectionAbortedError:
             self._note(request, None)
+            connection: socket.socket = environ["werkzeug.socket"]
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
             raise
         app = self._app if answer is None else answer
         return app(environ, start)
@@ -222,7 +231,7 @@ class Edge:
     def _fault(self, request: Request) -> Response | None:
         for fault in _WIRE:
             if self._switches.on(fault.name) and fault.hits(self._server, request.path):
-                request.get_data(cache=True)  # a body left unread would turn the close into a reset
+                _read_body(request)
                 answer = fault.answer(request, self._stop)
                 if answer is not None:
                     return answer

@@ -51,6 +51,11 @@ class Call(Step):
         named = ((("auth", "bearer"), self.auth.bearer), (("auth", "cookie"), self.auth.cookie))
         return (*super().references(), *((member, name) for member, name in named if name is not None))
 
+    def addresses(self, provider: Provider | None) -> tuple[str, ...]:
+        """Give the URL that is asked."""
+        _ = provider
+        return (self.url,)
+
     def templates(self) -> tuple[object, ...]:
         """Give what `${name}` is filled in."""
         return (self.url, self.headers, self.json, self.form, self.body)

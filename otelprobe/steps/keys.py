@@ -10,7 +10,7 @@ from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Fact, FactValue, KeyChange, Warn
 from otelprobe.step import Artifact, Context, Done, KeySet, Step, StepFailed, needs_endpoint
-from otelprobe.tokens import Key, shown
+from otelprobe.tokens import Key, load_crypto, shown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +25,10 @@ class Keys(Step):
         {Reason.JWKS_UNAVAILABLE, Reason.JWKS_INVALID, Reason.JWKS_EMPTY, Reason.JWKS_PRIVATE_KEY_EXPOSED}
     )
     default_redirects: ClassVar[Redirects] = Redirects.SAME_ORIGIN
+
+    def warm_up(self) -> None:
+        """Import what tokens are checked with."""
+        load_crypto()
 
     def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
         """Need the discovery document unless the flow file names the endpoint."""

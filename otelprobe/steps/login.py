@@ -8,6 +8,7 @@ from typing import ClassVar, Literal
 from otelprobe.fields import JsonPath, SecretRef, Url, find_json
 from otelprobe.http import Reply
 from otelprobe.oauth import refuse_failures
+from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.secret_tree import SecretTree, resolve, secrets_in
 from otelprobe.step import Artifact, Context, Cookie, Done, Step, Tokens, filled
@@ -41,6 +42,11 @@ class Login(Step):
     def made(self) -> tuple[type[Artifact], ...]:
         """Make a session cookie where one is named, else a token."""
         return (Cookie,) if self.cookie is not None else (Tokens,)
+
+    def addresses(self, provider: Provider | None) -> tuple[str, ...]:
+        """Give the URL that is asked."""
+        _ = provider
+        return (self.url,)
 
     def templates(self) -> tuple[object, ...]:
         """Give what `${name}` is filled in."""

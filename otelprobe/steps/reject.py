@@ -17,7 +17,7 @@ from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import CaseResult, Fact, FactValue, Warn
 from otelprobe.step import Artifact, Context, Done, Step, StepFailed, Tokens, filled
 from otelprobe.template import fill
-from otelprobe.tokens import GARBAGE, format_of, parse, resign, strip_signature, tamper
+from otelprobe.tokens import GARBAGE, format_of, load_crypto, parse, resign, strip_signature, tamper
 
 Case = Literal["no_token", "garbage", "tampered", "alg_none", "forged_key"]
 _MADE_FROM_JWT = frozenset({"tampered", "alg_none", "forged_key"})
@@ -77,6 +77,7 @@ class Reject(Step):
 
     kind: ClassVar[str] = "reject"
     layer: ClassVar[Layer] = Layer.API
+    counted: ClassVar[bool] = False
     needs: ClassVar[tuple[type[Artifact], ...]] = (Tokens,)
     own_reasons: ClassVar[frozenset[Reason]] = frozenset(
         {
@@ -92,6 +93,10 @@ class Reject(Step):
     cases: tuple[Case, ...] = ("no_token", "garbage", "tampered", "alg_none", "forged_key")
     unauthorized_status: tuple[int, ...] = (401,)
 
+    def warm_up(self) -> None:
+        """Import what tokens are checked with."""
+        load_crypto()
+
     def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
         """Need the good token."""
         _ = provider
@@ -101,6 +106,11 @@ class Reject(Step):
         """Name the step that the good token comes from."""
         named = ((("auth", "bearer"), self.auth.bearer),) if self.auth.bearer is not None else ()
         return (*super().references(), *named)
+
+    def addresses(self, provider: Provider | None) -> tuple[str, ...]:
+        """Give the URL that is asked."""
+        _ = provider
+        return (self.url,)
 
     def templates(self) -> tuple[object, ...]:
         """Give what `${name}` is filled in."""

@@ -190,17 +190,21 @@ class Token(Step):
 def granted_scopes(tokens: Tokens) -> set[str] | None:
     """Give the scopes that were granted: as the answer says, else as the token itself says, else unknown.
 
-    The token is looked into because some providers drop a scope without a word in the answer.
+    The token is looked into because some providers drop a scope without a word in the answer. An access token by its
+    own type (RFC 9068, section 2.2.3) names its scopes: one that names none has none.
     """
     if tokens.scope is not None:
         return set(tokens.scope.split())
     if format_of(tokens.access) != "jws":
         return None
     try:
-        claims = parse(tokens.access).claims
+        jwt = parse(tokens.access)
     except CheckFailed:
         return None
-    scope = claims.get("scope", claims.get("scp"))
+    scope = jwt.claims.get("scope", jwt.claims.get("scp"))
     if isinstance(scope, str):
         return set(scope.split())
-    return {str(s) for s in scope} if isinstance(scope, list) else None
+    if isinstance(scope, list):
+        return {str(s) for s in scope}
+    typ = str(jwt.header.get("typ", "")).lower()
+    return set() if scope is None and typ in {"at+jwt", "application/at+jwt"} else None

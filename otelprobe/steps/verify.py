@@ -26,6 +26,7 @@ from otelprobe.tokens import (
     Problem,
     Verification,
     format_of,
+    load_crypto,
     parse,
     parse_key_set,
     pem_key,
@@ -107,10 +108,24 @@ class Verify(Step):
     typ: str | None = None
     key: VerificationKey | None = None
 
+    def warm_up(self) -> None:
+        """Import what tokens are checked with."""
+        load_crypto()
+
     def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
         """Need a token, and the provider's keys unless others are given."""
         _ = provider
         return (Tokens,) if self.key is not None else (Tokens, KeySet)
+
+    def calls_provider(self) -> bool:
+        """Fetch the provider's keys once more for an unknown kid, unless another key is given."""
+        return self.key is None
+
+    def files(self) -> tuple[tuple[str, str], ...]:
+        """Name the key file, if there is one."""
+        key = self.key
+        named = () if key is None else (("key.pem", key.pem), ("key.jwks", key.jwks))
+        return tuple((member, file) for member, file in named if file is not None and "://" not in file)
 
     def secrets(self) -> tuple[SecretRef, ...]:
         """Give the shared secret, if there is one."""

@@ -6,6 +6,7 @@ count, and `close` is bounded: whatever is still on its way at the deadline goes
 """
 
 import logging
+import math
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -98,10 +99,10 @@ class Courier:
             self._tally.add(self.signal, "failed", min(answer.rejected, items))
             self._told = False
         elif answer.permanent:
-            self._tell("the collector calls it invalid")
+            self._tell("the collector calls the data invalid")
             self._tally.add(self.signal, "failed", items)
         else:
-            self._tell("spooled for the next run" if self.keeps else "and no spool is set")
+            self._tell("kept in the spool" if self.keeps else "check the OTLP endpoint and its settings")
             self.lose(batch, items)
 
     def _tell(self, what: str) -> None:
@@ -296,29 +297,23 @@ class MetricWorker(Worker):
         self._interval = interval
         self._collect = collect
         self._confirm = confirm
-        self._newborn = threading.Event()
         self._due: float = 0.0
 
     def born(self) -> None:
         """Ask for the zeros of new series to be sent at once."""
-        self._newborn.set()
         self._wake.set()
 
     def _wait(self) -> None:
+        """Wait until the next collection is due; new series are told as zero meanwhile."""
         self._due = self._due or monotonic() + self._interval
-        self._wake.wait(max(0.0, self._due - monotonic()))
-        self._wake.clear()
-        if self._stop.is_set():
-            return
-        if monotonic() < self._due:
-            self._newborn.clear()
-            self._send(self._collect(True, False))
-            return
-        self._due += self._interval * max(1, round((monotonic() - self._due) / self._interval))
+        while not self._stop.is_set() and monotonic() < self._due:
+            if self._wake.wait(max(0.0, self._due - monotonic())) and not self._stop.is_set():
+                self._wake.clear()
+                self._send(self._collect(True, False))
+        self._due += self._interval * max(1, math.ceil((monotonic() - self._due) / self._interval))
 
     def turn(self) -> None:
         """Send one collection."""
-        self._newborn.clear()
         if self._send(self._collect(False, False)):
             self.courier.replay()
 

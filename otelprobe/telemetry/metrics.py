@@ -23,13 +23,18 @@ Verdict = tuple[str, str | None, str | None]
 
 
 class Recorder:
-    """Feeds the store: with zeros when flows are planned, with numbers after each run."""
+    """Feeds the store: with zeros when flows are planned, with numbers after each run.
 
-    def __init__(self, store: Store) -> None:
+    `gauges_end` is off in one-shot mode, where every gauge is of this very run.
+    """
+
+    def __init__(self, store: Store, *, gauges_end: bool = True) -> None:
         self._store = store
+        self._gauges_end = gauges_end
         self._intervals: dict[str, float] = {}
         for outcome in schema.RELOAD_OUTCOME.values:
             store.plan(store.process, schema.CONFIG_RELOADS, outcome)
+        store.plan(store.process, schema.AUDIT_SUPPRESSED)
 
     def register(self, flows: Sequence[FlowFacts]) -> None:
         """Create what these flows will count, at zero; forget flows and steps that are not among them."""
@@ -81,7 +86,9 @@ class Recorder:
             run.keys(step, self._provider)
             run.expiries(step)
 
-    def _until(self, result: FlowResult) -> int:
+    def _until(self, result: FlowResult) -> int | None:
+        if not self._gauges_end:
+            return None
         interval = self._intervals.get(result.flow, _DEFAULT_INTERVAL)
         return result.end_ns + int(_STALE_AFTER * interval * _NS)
 
@@ -154,7 +161,7 @@ def _value(word: Reason | Blame | Counts | None) -> str | None:
 class _Run:
     """One run being fed."""
 
-    def __init__(self, store: Store, owner: Owner, result: FlowResult, until_ns: int) -> None:
+    def __init__(self, store: Store, owner: Owner, result: FlowResult, until_ns: int | None) -> None:
         self._store = store
         self._owner = owner
         self._result = result
@@ -164,12 +171,15 @@ class _Run:
         until = None if lasting else self._until
         self._store.gauge(self._owner, metric, *values, value=value, until_ns=until)
 
-    def _time(self, metric: Metric, *values: Value, seconds: float, span_id: int) -> None:
-        mark = Mark(self._result.trace_id, span_id, self._result.end_ns)
+    def _mark(self, span_id: int) -> Mark:
+        """Point to a span; shared by all its measurements, as a thousand flows hold some ten each."""
+        return Mark(self._result.trace_id, span_id, self._result.end_ns)
+
+    def _time(self, metric: Metric, *values: Value, seconds: float, mark: Mark) -> None:
         self._store.observe(self._owner, metric, *values, value=seconds, mark=mark)
 
     def flow_numbers(self) -> None:
-        result, span = self._result, self._result.span_id
+        result, mark = self._result, self._mark(self._result.span_id)
         outcome = result.outcome.value
         verdict = outcome, _value(result.blame), _value(result.counts), _value(result.reason)
         self._store.count(self._owner, schema.FLOW_RUNS, *verdict)
@@ -177,12 +187,12 @@ class _Run:
         self._gauge(schema.LAST_RUN, value=result.end_ns / _NS, lasting=True)
         if result.passed:
             self._gauge(schema.LAST_SUCCESS, value=result.end_ns / _NS, lasting=True)
-        self._time(schema.FLOW_DURATION, outcome, seconds=result.duration, span_id=span)
+        self._time(schema.FLOW_DURATION, outcome, seconds=result.duration, mark=mark)
         ran = {s.layer for s in result.steps if s.outcome is not Outcome.SKIP}
         if Layer.AUTH in ran:
-            self._time(schema.AUTH_TIME, seconds=result.auth_duration, span_id=span)
+            self._time(schema.AUTH_TIME, seconds=result.auth_duration, mark=mark)
         if Layer.API in ran:
-            self._time(schema.API_TIME, seconds=result.api_duration, span_id=span)
+            self._time(schema.API_TIME, seconds=result.api_duration, mark=mark)
 
     def step_numbers(self, step: StepResult) -> None:
         store, owner_ = self._store, self._owner
@@ -193,7 +203,7 @@ class _Run:
         self._gauge(schema.STEP_UP, *ident, value=int(step.outcome is Outcome.PASS))
         if step.outcome is Outcome.SKIP:
             return
-        self._time(schema.STEP_DURATION, *ident, outcome, seconds=step.duration, span_id=step.span_id)
+        self._time(schema.STEP_DURATION, *ident, outcome, seconds=step.duration, mark=self._mark(step.span_id))
         expires_in = step.facts.get(Fact.ISSUANCE_EXPIRES_IN)
         if isinstance(expires_in, int | float):
             self._gauge(schema.EXPIRES_IN, step.step, value=expires_in)
@@ -213,9 +223,10 @@ class _Run:
             return
         call = step.step, exchange.method, exchange.host, exchange.port, exchange.status
         error = _value(exchange_error(step, exchange))
-        self._time(schema.HTTP_DURATION, *call, error, seconds=exchange.duration, span_id=exchange.span_id)
+        mark = self._mark(exchange.span_id)
+        self._time(schema.HTTP_DURATION, *call, error, seconds=exchange.duration, mark=mark)
         for phase, seconds in phases(exchange):
-            self._time(schema.PHASE_DURATION, step.step, phase, seconds=seconds, span_id=exchange.span_id)
+            self._time(schema.PHASE_DURATION, step.step, phase, seconds=seconds, mark=mark)
 
     def keys(self, step: StepResult, provider: Callable[[FlowResult], Owner]) -> None:
         """Feed what belongs to the provider: its keys and its status page."""

@@ -105,7 +105,7 @@ class Collection:
 
     def _gauge(self, metric: Metric, gauge: Gauge) -> float:
         """Give a gauge's value; what ends is kept as the time of its end, so that it runs down between runs."""
-        return gauge.value - self._now / _NS if metric is schema.EXPIRY else gauge.value
+        return gauge.value - self._now / _NS if metric is schema.EXPIRY else float(gauge.value)
 
     def _counter(self, owner: Owner, key: Key, value: int) -> int | None:
         if self.delta:
@@ -127,11 +127,8 @@ class Collection:
     def _histogram(
         self, metric: Metric, series: Histogram, attributes: Mapping[str, object], start: int
     ) -> HistogramDataPoint:
-        exemplars = [
-            Exemplar({}, value, mark.time_ns, mark.span_id, mark.trace_id)
-            for value, mark in (series.exemplars or {}).values()
-        ]
-        series.exemplars = None
+        exemplars = [Exemplar({}, value, mark.time_ns, mark.span_id, mark.trace_id) for value, mark in series.exemplars]
+        series.exemplars = ()
         return HistogramDataPoint(
             attributes=attributes,  # type: ignore[arg-type]  # strings, numbers and booleans, as Store.key has them
             start_time_unix_nano=start,

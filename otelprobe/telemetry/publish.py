@@ -188,7 +188,7 @@ class Telemetry:
             gauges_only=one_shot,
             exemplars=settings.exemplars,
         )
-        self._metrics = Recorder(store)
+        self._metrics = Recorder(store, gauges_end=not one_shot)
         feed = _MetricFeed(self._metrics, self._tally, lambda: self._collector(store))
         # Cumulative points are not spooled: the next export repeats them.
         courier = self._courier(Signal.METRICS, keeps=one_shot or settings.delta)

@@ -63,7 +63,7 @@ class Sink(Protocol):
 
 
 class NotOtlpError(Exception):
-    """Something answered that is no OTLP receiver."""
+    """No OTLP receiver answered: something else did, or we stopped asking."""
 
 
 def open_sink(signal: Signal, settings: SignalSettings, timeout: float) -> Sink:
@@ -77,14 +77,22 @@ def open_sink(signal: Signal, settings: SignalSettings, timeout: float) -> Sink:
 
 def encode(signal: Signal, batch: Any) -> bytes:
     """Encode a batch as the OTLP export request of its signal."""
-    if signal is Signal.TRACES:
-        from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans as encoder  # noqa: PLC0415 - start-up
-    elif signal is Signal.LOGS:
-        from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs as encoder  # noqa: PLC0415 - start-up
-    else:
-        from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics as encoder  # noqa: PLC0415 - start-up
-    body: bytes = encoder(batch).SerializeToString()
+    body: bytes = _encoder(signal)(batch).SerializeToString()
     return body
+
+
+def _encoder(signal: Signal) -> Callable[[Any], Any]:
+    if signal is Signal.TRACES:
+        from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans  # noqa: PLC0415 - start-up
+
+        return encode_spans
+    if signal is Signal.LOGS:
+        from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs  # noqa: PLC0415 - start-up
+
+        return encode_logs
+    from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics  # noqa: PLC0415 - start-up
+
+    return encode_metrics
 
 
 def _response_type(signal: Signal) -> Any:
@@ -144,6 +152,7 @@ class HttpSink:
         self._settings = settings
         self._endpoint = settings.endpoint
         self._timeout = timeout
+        self._closed = False
         self._seen = _Seen(signal)
         self._session = self._open_session()
         self._exporter = self._open_exporter()
@@ -156,6 +165,7 @@ class HttpSink:
         session.proxies = get_environ_proxies(self._endpoint, no_proxy=None)
         session.trust_env = False
         session.hooks["response"].append(self._look)
+        session.auth = self._gate
         return session
 
     def _open_exporter(self) -> Any:
@@ -172,9 +182,22 @@ class HttpSink:
             session=self._session,
         )
 
+    def _gate(self, request: "requests.PreparedRequest") -> "requests.PreparedRequest":
+        """Let nothing out after close(): the exporter would try once more when its connection breaks."""
+        if self._closed:
+            raise NotOtlpError("the export was interrupted")
+        return request
+
     def _look(self, response: "requests.Response", *_args: object, **_more: object) -> None:
         """Judge an answer; raising makes the exporter count a failure and not try again."""
         self._seen.status = response.status_code
+        try:
+            self._judge(response)
+        except NotOtlpError:
+            response.close()
+            raise
+
+    def _judge(self, response: "requests.Response") -> None:
         if 300 <= response.status_code < 400:
             raise NotOtlpError(f"the OTLP endpoint answers with a redirect ({response.status_code}); set its final URL")
         if response.status_code >= 300 or not response.content:
@@ -224,6 +247,7 @@ class HttpSink:
 
     def close(self) -> None:
         """End the exporter's waiting between attempts and close the connections."""
+        self._closed = True
         self._exporter.shutdown()
 
 

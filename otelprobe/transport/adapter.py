@@ -2,8 +2,8 @@
 
 import ssl
 from collections.abc import Mapping
-from contextlib import suppress
-from email.utils import mktime_tz, parsedate_tz
+from datetime import UTC
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 from requests import PreparedRequest, Response
@@ -111,7 +111,9 @@ def clock_skew(headers: tuple[tuple[str, str], ...], middle: float) -> float | N
     values = {name.lower(): value for name, value in headers if name.lower() in {"date", "age"}}
     if values.get("age", "0").strip() != "0":
         return None
-    with suppress(ValueError, OverflowError, TypeError):
-        parsed = parsedate_tz(values.get("date", ""))
-        return None if parsed is None else mktime_tz(parsed) + 0.5 - middle
-    return None
+    try:
+        date = parsedate_to_datetime(values.get("date", ""))
+    except (ValueError, OverflowError):
+        return None
+    aware = date.replace(tzinfo=UTC) if date.tzinfo is None else date
+    return aware.timestamp() + 0.5 - middle

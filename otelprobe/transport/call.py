@@ -27,13 +27,18 @@ _HARMLESS = frozenset({"accept", "accept-language", "accept-encoding", "user-age
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One request before its attempt: `shown` is its URL as it may be published."""
+    """One request before its attempt: `shown` is its URL as it may be published.
+
+    `hidden` says that the URL was filled from a template, so that the path of a redirect, which may repeat what was
+    filled in, is not published either.
+    """
 
     method: str
     url: str = field(repr=False)
     shown: str
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
+    hidden: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,9 @@ def first_call(method: str, url: str, headers: Mapping[str, str], body: bytes | 
         raise CheckFailed(Reason.CONFIG_ERROR, "the URL has a line break or another control character in it")
     for name, value in headers.items():
         _check_header(name, value)
+    hidden = safe_url is not None and safe_url != url
     url, headers = _user_information(url, headers)
-    return Call(method, url, redacted(url if safe_url is None else safe_url), headers, body)
+    return Call(method, url, redacted(safe_url or url), headers, body, hidden)
 
 
 def _check_header(name: str, value: str) -> None:
@@ -128,8 +134,7 @@ def next_call(
 ) -> Call:
     """Give the call that a redirect asks for, or CheckFailed(redirect_unexpected) where it must not be followed.
 
-    `plain` says that plain http is allowed beyond loopback. The path of a redirect is published only where that of the
-    first call was not hidden.
+    `plain` says that plain http is allowed beyond loopback.
     """
     url = _location(call.url, location, target)
     there = _target_of(url, target)
@@ -146,8 +151,7 @@ def next_call(
         raise _unexpected(target, f"to another origin, {there.scheme}://{there.place}, with the request's body")
     if crosses:
         headers = {n: v for n, v in headers.items() if n.lower() in _HARMLESS - credentials}
-    hidden = redacted(call.url) != call.shown
-    shown = f"{there.scheme}://{there.authority}/REDACTED" if hidden else redacted(url)
+    shown = f"{there.scheme}://{there.authority}/REDACTED" if call.hidden else redacted(url)
     return replace(call, method=method, url=url, shown=shown, headers=headers, body=body)
 
 

@@ -197,7 +197,9 @@ def _literal(host: str, port: int, ip_version: int | None) -> list[_Address] | N
         except (OSError, ValueError):
             continue
         if family not in {socket.AF_UNSPEC, literal}:
-            raise CheckFailed(Reason.CONFIG_ERROR, f"{host} is no IPv{ip_version} address: change ip_version or the URL")
+            raise CheckFailed(
+                Reason.CONFIG_ERROR, f"{host} is no IPv{ip_version} address: change ip_version or the URL"
+            )
         return [(literal, (host, port) if literal == socket.AF_INET else (host, port, 0, 0))]
     return None
 
@@ -261,8 +263,10 @@ def _tunnel(link: Link, target: Target, proxy: Proxy) -> None:
     link.sendall("\r\n".join([*lines, "", ""]).encode("latin-1"))
     answer = http.client.HTTPResponse(link, method="CONNECT")  # type: ignore[arg-type] # it only calls makefile
     reader = answer.fp
-    answer.begin()
-    answer.fp = None  # type: ignore[assignment] # or it would close the connection when it is thrown away
+    try:
+        answer.begin()
+    finally:
+        answer.fp = None  # type: ignore[assignment] # or it would close the connection when it is thrown away
     if link.ended:
         raise http.client.RemoteDisconnected("")
     if answer.status == 407:
@@ -296,7 +300,7 @@ def _secure(link: Link, context: ssl.SSLContext, host: str, attempt: Attempt) ->
     except ssl.SSLError as error:
         # TLS 1.2 has no alert for a missing client certificate. The server says only "handshake failure"; where it had
         # agreed on a cipher before, the certificate is what is left to dislike.
-        refused = "ALERT_HANDSHAKE_FAILURE" in (error.reason or "") and tls.cipher() is not None
+        refused = "ALERT_HANDSHAKE_FAILURE" in (getattr(error, "reason", None) or "") and tls.cipher() is not None
         if not refused:
             raise
     if refused:
@@ -313,7 +317,7 @@ def diagnose(route: Route, attempt: Attempt) -> TlsFacts | None:
     way = Route(route.target, route.proxy, None, route.proxy_context, route.ip_version)
     try:
         return _unverified(way, second)
-    except (OSError, ValueError, http.client.HTTPException, CheckFailed):
+    except Exception:  # noqa: BLE001 - what only explains a failure must not become another one
         return None
 
 

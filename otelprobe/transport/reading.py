@@ -37,18 +37,26 @@ class Reader:
         self.version: str | None = None
         self.headers: tuple[tuple[str, str], ...] = ()
         self.size: int | None = None
+        self._open: http.client.HTTPResponse | None = None
 
     def read(self, method: str) -> Answer:
         """Read the answer to a request of `method`."""
-        response = self._head(method)
-        raw = self._body(response)
+        try:
+            response = self._head(method)
+            raw = self._body(response)
+        finally:
+            # It must not outlive the connection: its finalizer would flush a closed stream, which Python 3.13 tells.
+            if self._open is not None:
+                self._open.close()
         body = self._decode(raw) if raw else b""
         return Answer(response.status, response.reason, self.version or "", self.headers, body, len(raw))
 
     def _head(self, method: str) -> http.client.HTTPResponse:
-        stream = self._link.makefile()
+        """Read the status line and the header block, past interim answers."""
+        stream = _Stream(self._link.makefile())
         for _ in range(_INTERIM):
-            response = http.client.HTTPResponse(_Stream(stream), method=method)  # type: ignore[arg-type] # only makefile is called
+            response = http.client.HTTPResponse(stream, method=method)  # type: ignore[arg-type] # it only calls makefile
+            self._open = response
             response.begin()
             if self._link.ended:
                 # http.client takes the end of the stream for the end of the header block.
@@ -104,7 +112,8 @@ class Reader:
         try:
             return self._inflate(raw, zlib.MAX_WBITS)
         except zlib.error:
-            return self._inflate(raw, -zlib.MAX_WBITS)
+            pass
+        return self._inflate(raw, -zlib.MAX_WBITS)
 
     def _inflate(self, raw: bytes, window: int) -> bytes:
         """Unpack up to the cap and no byte further; gzip may have several members, and rubbish behind the last one."""

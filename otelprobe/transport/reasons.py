@@ -85,7 +85,13 @@ _ERRNOS = {
     errno.ENETRESET: Reason.CONNECTION_RESET,
     errno.ENOTCONN: Reason.CONNECTION_RESET,
     errno.EPROTO: Reason.CONNECTION_RESET,
+    # This machine is at its limits, nobody else's outage.
+    errno.EMFILE: Reason.PROBER_ERROR,
+    errno.ENFILE: Reason.PROBER_ERROR,
+    errno.ENOBUFS: Reason.PROBER_ERROR,
+    errno.ENOMEM: Reason.PROBER_ERROR,
 }
+"""What the operating system said where Python has no class for it; looked at before the table."""
 
 
 def _time_up(_: BaseException, phase: Phase) -> Reason:
@@ -106,9 +112,11 @@ def _ssl(error: BaseException, phase: Phase) -> Reason:
     return Reason.CONNECTION_RESET if phase in {Phase.SEND, Phase.WAIT, Phase.READ} else Reason.TLS_HANDSHAKE_FAILED
 
 
-def _os(error: BaseException, _: Phase) -> Reason:
-    """Give what no other row knows as a fault of this machine (no file descriptors, no memory), nobody's outage."""
-    return _ERRNOS.get(getattr(error, "errno", None) or 0, Reason.PROBER_ERROR)
+def _errno(error: BaseException) -> int | None:
+    """Give the operating system's number; those of ssl and of the resolver are other numbers under the same name."""
+    if isinstance(error, OSError) and not isinstance(error, ssl.SSLError | socket.gaierror | socket.herror):
+        return error.errno
+    return None
 
 
 _Judge = Reason | Callable[[BaseException, Phase], Reason]
@@ -172,7 +180,7 @@ TABLE: tuple[tuple[type[BaseException], _Judge], ...] = (
     (u3.HTTPWarning, Reason.PROBER_ERROR),
     (rq.RequestException, Reason.PROBER_ERROR),
     (rq.RequestsWarning, Reason.PROBER_ERROR),
-    (OSError, _os),
+    (OSError, Reason.PROBER_ERROR),
 )
 
 
@@ -192,6 +200,10 @@ def _linked(error: BaseException) -> Iterator[BaseException]:
 def reason_of(error: BaseException, phase: Phase) -> Reason | None:
     """Give the reason that an exception stands for in a phase; None if the table does not know it."""
     links = tuple(_linked(error))
+    for link in links:
+        known = _ERRNOS.get(_errno(link) or 0)
+        if known is not None:
+            return known
     for kind, judge in TABLE:
         for link in links:
             if isinstance(link, kind):
@@ -224,9 +236,9 @@ def _text(error: BaseException, reason: Reason) -> str:
     for link in _linked(error):
         if isinstance(link, ssl.SSLCertVerificationError):
             return f"{text}: {link.verify_message}" if getattr(link, "verify_message", "") else text
-        if isinstance(link, ssl.SSLError) and link.reason:
+        if isinstance(link, ssl.SSLError) and getattr(link, "reason", None):
             return f"{text} ({link.reason})"
-        name = errno.errorcode.get(link.errno or 0) if isinstance(link, OSError) else None
+        name = errno.errorcode.get(_errno(link) or 0)
         if name is not None and reason is not Reason.CONNECT_REFUSED:
             return f"{text} ({name})"
     return text

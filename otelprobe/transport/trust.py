@@ -172,4 +172,8 @@ def _escape(value: str) -> str:
 
 
 def _time(text: object) -> float | None:
-    return float(ssl.cert_time_to_seconds(text)) if isinstance(text, str) else None
+    """Read a date of getpeercert; None for one that it cannot read (beyond the year 9999)."""
+    try:
+        return float(ssl.cert_time_to_seconds(text)) if isinstance(text, str) else None
+    except ValueError:
+        return None

@@ -90,6 +90,8 @@ def test_illegal_characters_are_removed() -> None:
     text = junit_xml([hostile("\x00\x1b[31m\ufffe\ud800<failure/>&]]>")])
     assert text.encode()
     assert "\x1b" not in text
+    assert "\\x1b[31m" in text
+    assert "\u202e" not in junit_xml([hostile("\u202e")])
     suite = ET.fromstring(text.encode()).find("testsuite")
     assert suite is not None
     assert "<failure/>&]]>" in suite.attrib["name"]

@@ -107,6 +107,18 @@ def test_security_is_marked() -> None:
     assert "SECURITY" in summary([security_finding()], width=100, color=False)
 
 
+def test_a_long_detail_does_not_hide_the_security_mark() -> None:
+    """However long the detail in a step's row, the mark of a security finding stays."""
+    flow = Flow().step("token", 0.1, outcome=Outcome.FAIL, reason=Reason.IDP_HTTP_5XX, blame=Blame.PROVIDER)
+    flow.step("reject", 0.1, outcome=Outcome.FAIL, reason=Reason.REJECTION_ACCEPTED, detail="long " * 50)
+    assert "…  SECURITY\n" in render(flow.done(), width=80, color=False)
+
+
+def test_a_huge_terminal_is_not_filled() -> None:
+    """Beyond 160 cells nothing grows, because the eye would lose the row."""
+    assert render(healthy(), width=400, color=False) == render(healthy(), width=160, color=False)
+
+
 def test_own_failure_of_a_clean_up_step_is_told() -> None:
     """A second failing step keeps its own reason and detail in its row, because the verdict tells only the first."""
     flow = Flow().step("token", 0.1, outcome=Outcome.FAIL, reason=Reason.IDP_HTTP_5XX, blame=Blame.PROVIDER)

@@ -1,14 +1,15 @@
 """Every fault does on the wire what its row says, and does nothing while it is off."""
 
 import time
+from email.utils import parsedate_to_datetime
 
 import jwt
 import pytest
 import requests
 
 from otelprobe.demo import FAULTS, UnknownFaultError, start_demo
-from otelprobe.reasons import Blame, Counts, Reason, verdict_of
-from tests.demo.conftest import SCOPE, Visitor
+from otelprobe.reasons import VERDICTS, Blame, Counts, Layer, Reason, objective, owner
+from tests.demo.conftest import Visitor
 
 
 def discovery(visitor):
@@ -71,15 +72,8 @@ def html(response, status, *marks):
 
 
 def skew(response):
-    date = requests.utils.parsedate_to_datetime if hasattr(requests.utils, "parsedate_to_datetime") else None
-    _ = date
-    return round((_date(response) - time.time()) / 60)
-
-
-def _date(response):
-    from email.utils import parsedate_to_datetime
-
-    return parsedate_to_datetime(response.headers["Date"]).timestamp()
+    """Give how far a server's Date is off, in minutes."""
+    return round((parsedate_to_datetime(response.headers["Date"]).timestamp() - time.time()) / 60)
 
 
 def refused_early(visitor):
@@ -237,9 +231,12 @@ def test_expired_certificate_is_served_by_the_provider_alone():
 
 def test_faults_add_up(demo, visitor):
     """Several faults at once each show."""
-    demo.set_faults(["wrong-audience", "missing-claim", "api-wrong-body"])
-    assert SHOWS["wrong-audience"](visitor) or SHOWS["missing-claim"](visitor)
-    assert demo.faults == {"wrong-audience", "missing-claim", "api-wrong-body"}
+    wanted = {"wrong-audience", "missing-claim", "token-type"}
+    demo.set_faults(wanted)
+    assert demo.faults == wanted
+    answer = visitor.tokens()
+    claims = jwt.decode(answer["access_token"], options={"verify_signature": False})
+    assert (claims["aud"], "jti" in claims, answer["token_type"]) == ("another-api", False, "N_A")
 
 
 def test_unknown_fault_is_refused(demo):
@@ -264,6 +261,13 @@ def test_expected_words_are_those_of_the_table(fault):
     if fault.reason is None:
         assert (fault.blame, fault.counts, fault.step) == (None, None, None)
         return
-    Blame(fault.blame)
-    Counts(fault.counts)
-    assert Reason(fault.reason)
+    verdict, layer = VERDICTS[Reason(fault.reason)], Layer.API if fault.step in {"call", "reject"} else Layer.AUTH
+    blame, counts = verdict.blame or owner(layer), verdict.counts or objective(layer)
+    if fault.name == "api-clock-behind":  # the odd one out is the API, where the table's row has the provider
+        blame, counts = Blame.API, Counts.AUTH
+    assert (fault.blame, fault.counts) == (blame, counts)
+
+
+def test_every_fault_is_shown():
+    """No row is without a proof on the wire."""
+    assert set(SHOWS) == {name for name, fault in FAULTS.items() if not fault.tls}

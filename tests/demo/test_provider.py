@@ -183,9 +183,7 @@ def test_refresh_token_serves_its_own_client_alone(demo, visitor):
     """Another client cannot use a refresh token, nor end its family by trying."""
     granted = visitor.tokens()
     form = {"grant_type": "refresh_token", "refresh_token": granted["refresh_token"]}
-    stolen = visitor.http.post(
-        f"{demo.issuer}/token", data={**form, "client_id": demo.public_client_id}, timeout=5
-    )
+    stolen = visitor.http.post(f"{demo.issuer}/token", data={**form, "client_id": demo.public_client_id}, timeout=5)
     assert stolen.json()["error"] == "invalid_grant"
     assert visitor.refresh(granted["refresh_token"]).status_code == 200
 

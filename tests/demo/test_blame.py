@@ -1,0 +1,45 @@
+"""The promise of `otelprobe demo`: each fault is blamed on the side that has it, by the demo's own flow file."""
+
+import pytest
+
+from otelprobe.clock import SystemClock
+from otelprobe.config.load import load
+from otelprobe.demo import FAULTS, flow_yaml, start_demo
+from otelprobe.http import LiveHttp
+from otelprobe.plan import build
+from otelprobe.run import Tools, run_flow
+
+REUSE = ("expect: {rotated: true}", "expect: {rotated: true, reuse_refused: true}")
+AFTER_REVOKE = ("always: true ", "always: true\n      - {step: introspect, name: after, expect: {active: false}}\n#")
+ELSEWHERE = {"refresh-reuse-accepted": REUSE, "revocation-ignored": AFTER_REVOKE}
+"""For faults that the demo flow does not look for: what to change in it so that it does."""
+
+
+def run_demo_flow(faults, change, tmp_path, monkeypatch):
+    with start_demo(faults) as demo:
+        for name, value in demo.environment.items():
+            monkeypatch.setenv(name, value)
+        text = flow_yaml(demo)
+        path = tmp_path / "flow.yaml"
+        path.write_text(text.replace(*change), encoding="utf-8")
+        assert change == ("", "") or path.read_text(encoding="utf-8") != text
+        (plan,) = build(load([path]))
+        return run_flow(plan, Tools(http=LiveHttp(SystemClock())))
+
+
+@pytest.mark.parametrize("change", [("", ""), AFTER_REVOKE], ids=["as it is", "with a look after revoke"])
+def test_healthy_demo_passes_without_a_warning(tmp_path, monkeypatch, change):
+    """With no fault on, every step of the demo flow passes and nothing is warned of."""
+    result = run_demo_flow([], change, tmp_path, monkeypatch)
+    assert {step.step: str(step.outcome) for step in result.steps if step.outcome != "pass"} == {}
+    assert result.warnings == ()
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=lambda f: f.name)
+def test_fault_is_blamed_on_its_side(fault, tmp_path, monkeypatch):
+    """The flow ends with the reason, blame, objective and failed step that the fault's row promises, within 4 seconds."""
+    result = run_demo_flow([fault.name], ELSEWHERE.get(fault.name, ("", "")), tmp_path, monkeypatch)
+    failed_step = "after" if fault.name == "revocation-ignored" else fault.step
+    assert (result.reason, result.blame, result.failed_step) == (fault.reason, fault.blame, failed_step), result.detail
+    assert result.reason is None or result.counts == fault.counts
+    assert result.duration < 4
