@@ -36,6 +36,7 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB|kB|MB|GB)")
 _RATE = re.compile(r"(\d+)/(s|min|m|h|d)")
+_LOOPBACK = re.compile(r"127(?:\.\d{1,3}){3}")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)%")
 
 
@@ -136,6 +137,11 @@ def parse_ip_version(value: object) -> int:
     return 4 if value == 4 else 6
 
 
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine's loopback: `localhost`, a name below it, 127.0.0.0/8 or ::1."""
+    return host == "localhost" or host.endswith(".localhost") or host == "::1" or bool(_LOOPBACK.fullmatch(host))
+
+
 @cache
 def compile_jsonpath(text: str) -> Any:
     """Compile an RFC 9535 query with python-jsonpath, strictly; ValueError if it is none. Imported on first use."""
@@ -228,7 +234,7 @@ class HttpOptions:
     client_cert: str | None = None
     client_key: str | None = None
     ip_version: IpVersion | None = None
-    headers: Mapping[str, str | SecretRef] = field(default_factory=dict)
+    headers: Mapping[str, str | SecretRef] = field(default_factory=dict, repr=False)
     max_size: Size | None = None
     insecure_http: bool | None = None
 

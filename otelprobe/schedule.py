@@ -17,13 +17,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, tzinfo
 from enum import Enum, StrEnum, auto
 from pathlib import Path
 from queue import SimpleQueue
 from typing import NamedTuple, Protocol
 
 from otelprobe.clock import Clock, SystemClock
+from otelprobe.cron import Cron
 from otelprobe.plan import FlowPlan
 from otelprobe.result import FlowResult
 
@@ -217,53 +217,6 @@ class Interval:
         self._next = number + 1
         jitter = self._jitter and self._jitter * fraction(self._name, f"jitter {number}")
         return self._origin + number * self._every + jitter
-
-
-class Cron:
-    """A cron expression of five fields, in UTC or in the zone that a leading `CRON_TZ=<zone>` names.
-
-    Times that a change to summer time leaves out or repeats are run once (Debian's rules).
-    """
-
-    def __init__(self, text: str) -> None:
-        from cronsim import CronSim, CronSimError  # noqa: PLC0415 - most flows have an interval
-
-        zone, self._fields = _split_zone(text)
-        self._zone = UTC if zone is None else _find_zone(zone)
-        if len(self._fields.split()) != 5:
-            raise ValueError("a cron expression has five fields: minute hour day-of-month month day-of-week")
-        try:
-            CronSim(self._fields, datetime.now(UTC))
-        except CronSimError as error:
-            raise ValueError(f"not a cron expression ({str(error).lower()}): write for example */5 * * * *") from None
-
-    def after(self, wall: float) -> float:
-        """Give the Unix time of the first run after `wall`; infinity if there is none."""
-        from cronsim import CronSim  # noqa: PLC0415 - most flows have an interval
-
-        for moment in CronSim(self._fields, datetime.fromtimestamp(wall, self._zone)):
-            # In the hour that is repeated at the end of summer time the first candidate may lie in the past.
-            if moment.timestamp() > wall:
-                return moment.timestamp()
-        return math.inf
-
-
-def _split_zone(text: str) -> tuple[str | None, str]:
-    first, _, rest = text.strip().partition(" ")
-    name, equals, zone = first.partition("=")
-    return (zone, rest) if equals and name in {"CRON_TZ", "TZ"} else (None, text)
-
-
-def _find_zone(name: str) -> tzinfo:
-    from zoneinfo import ZoneInfo  # noqa: PLC0415 - most flows have an interval
-
-    try:
-        return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):
-        raise ValueError(
-            "CRON_TZ names a time zone that is not known here: use a name such as Europe/Berlin, and install the "
-            "system's zone data (the package tzdata) if it is missing"
-        ) from None
 
 
 class CronTimes:

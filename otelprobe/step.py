@@ -9,7 +9,7 @@ from urllib.parse import urlencode, urlsplit
 
 from otelprobe.clock import Clock
 from otelprobe.expect import Expect
-from otelprobe.fields import Duration, HttpOptions, JsonPath, SecretRef, find_json
+from otelprobe.fields import Duration, HttpOptions, JsonPath, SecretRef, find_json, is_loopback
 from otelprobe.http import CREDENTIAL_HEADERS, Http, Redirects, Reply, Request, Wire
 from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
@@ -213,11 +213,6 @@ class Context:
                 Reason.CONFIG_ERROR,
                 f"plain http to {parts.hostname}: use https, or set http: {{insecure_http: true}}",
             )
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether a host name is this machine's loopback."""
-    return host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".localhost")
 
 
 @dataclass(frozen=True, kw_only=True)

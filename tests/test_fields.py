@@ -88,3 +88,22 @@ def test_the_nearest_http_options_win() -> None:
     merged = near.over(wide)
     assert (merged.timeout, merged.proxy, merged.insecure_http) == (1.0, "http://p:1", False)
     assert dict(merged.headers) == {"A": "1", "B": "2"}
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("localhost", True),
+        ("demo.localhost", True),
+        ("127.0.0.1", True),
+        ("127.8.9.10", True),
+        ("::1", True),
+        ("127.evil.example", False),
+        ("127.0.0.1.evil.example", False),
+        ("localhost.evil.example", False),
+        ("10.0.0.1", False),
+    ],
+)
+def test_only_the_machine_itself_is_loopback(host: str, loopback: bool) -> None:
+    """A name that merely begins like a loopback address gets no credential in the clear."""
+    assert fields.is_loopback(host) is loopback

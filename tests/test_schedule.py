@@ -10,10 +10,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from otelprobe.cron import Cron
 from otelprobe.plan import FlowPlan
 from otelprobe.reasons import Outcome
 from otelprobe.result import FlowResult
-from otelprobe.schedule import Crew, Cron, Hands, Missed, ScheduleOptions, Scheduler, assigned, fraction, owner
+from otelprobe.schedule import Crew, Hands, Missed, ScheduleOptions, Scheduler, assigned, fraction, owner
+from otelprobe.telemetry import schema
 
 START = datetime(2026, 11, 22, 10, 0, 7, tzinfo=UTC).timestamp()
 
@@ -698,3 +700,8 @@ def test_a_dispatcher_that_dies_is_seen(caplog: pytest.LogCaptureFixture) -> Non
     assert eventually(lambda: scheduler.broken)
     assert "OSError" in caplog.text
     assert "canary" not in caplog.text
+
+
+def test_telemetry_knows_every_way_to_miss_a_run() -> None:
+    """A counter for each reason starts at zero, so that the first miss is seen as an increase."""
+    assert set(schema.MISSED_REASON.values) == {reason.value for reason in Missed}

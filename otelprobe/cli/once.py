@@ -192,7 +192,7 @@ def export(results: Sequence[FlowResult], out: "TelemetrySettings", *, quiet: bo
         if not quiet:
             print("telemetry is not sent: OTEL_EXPORTER_OTLP_ENDPOINT is not set", file=sys.stderr)
         return None
-    from otelprobe.telemetry.providers import Telemetry  # noqa: PLC0415 - after the runs: it costs 0.1 s
+    from otelprobe.telemetry import Telemetry  # noqa: PLC0415 - after the runs: it costs 0.1 s
 
     telemetry = Telemetry(out)
     for result in results:

@@ -61,8 +61,7 @@ def _flow(plan: FlowPlan, *, ours: bool) -> Iterator[str]:
         secret = f", secret *** from {provider.client_secret.source}" if provider.client_secret else ""
         yield f"  provider {provider.name}  {provider.issuer}"
         yield f"    client {provider.client_id or '-'} by {provider.auth_method}{secret}"
-        for name, url in provider.endpoints.items():
-            yield f"    endpoint {name}  {url}"
+        yield from (f"    endpoint {name}  {url}" for name, url in provider.endpoints.items())
     labels = ", ".join(f"{k}={v}" for k, v in plan.labels.items())
     if labels:
         yield f"  labels {labels}"

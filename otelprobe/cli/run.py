@@ -19,7 +19,7 @@ from otelprobe.result import FlowResult
 from otelprobe.run import run_flow, warm_up
 from otelprobe.schedule import ScheduleOptions, assigned
 from otelprobe.serve import ServeOptions, Work, serve
-from otelprobe.telemetry.providers import Telemetry
+from otelprobe.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
 

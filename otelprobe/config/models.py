@@ -3,13 +3,12 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from itertools import islice, pairwise
 from typing import Annotated, Literal
 
 from otelprobe.config.decode import Variant
 from otelprobe.config.document import Document
 from otelprobe.config.faults import Fault, Path
+from otelprobe.cron import Cron
 from otelprobe.fields import Duration, HttpOptions, Percent, Scalar, SecretRef, parse_url
 from otelprobe.provider import Provider
 from otelprobe.step import Step
@@ -46,15 +45,10 @@ def parse_name(value: object) -> str:
 
 
 def parse_cron(value: object) -> str:
-    """Accept a cron expression of five fields: minute, hour, day of month, month, day of week."""
-    if not isinstance(value, str) or len(value.split()) != 5:
+    """Accept a cron expression of five fields, with a time zone before them if it is not for UTC."""
+    if not isinstance(value, str):
         raise ValueError('not a cron expression: write five fields in quotes, as in "*/5 * * * *"')
-    from cronsim import CronSim, CronSimError  # noqa: PLC0415 - few flows have a cron expression
-
-    try:
-        CronSim(value, _CRON_START)
-    except CronSimError as error:
-        raise ValueError(f"not a cron expression: {str(error).partition(':')[0].lower()}") from None
+    Cron(value)
     return value
 
 
@@ -68,10 +62,9 @@ def parse_endpoint(value: object) -> str:
         raise ValueError("not an OTLP endpoint: write http://host:4318, https://host, or host:4317 for grpc") from None
 
 
-_CRON_START = datetime(2024, 1, 1, tzinfo=UTC)
 _NAME_SCHEMA = {"type": "string", "pattern": f"^{_NAME.pattern}$"}
 Name = Annotated[str, Scalar(parse_name, _NAME_SCHEMA)]
-Cron = Annotated[str, Scalar(parse_cron, {"type": "string", "examples": ["*/5 * * * *"]})]
+CronText = Annotated[str, Scalar(parse_cron, {"type": "string", "examples": ["*/5 * * * *"]})]
 Endpoint = Annotated[str, Scalar(parse_endpoint, {"type": "string", "examples": ["http://localhost:4318"]})]
 AnyStep = Annotated[Step, Variant("step", lambda: STEPS, step_class, "name")]
 
@@ -100,15 +93,16 @@ class Flow:
     """One check: steps in order, run again and again.
 
     `name` is its name on every metric and span. `provider` names one of the providers; it is needed only if a step uses
-    one. `every` is the interval between runs (default 60s), or `cron` says when, in UTC. `deadline` is the total for all
-    steps (default 20s). `labels` become attributes of metrics and spans: at most 8, with values of at most 64 characters.
-    `objective` holds the targets. `http` says how to reach hosts, over what the provider says. `steps` are what is done.
+    one. `every` is the interval between runs (default 60s), or `cron` says when, in UTC or in the zone that a leading
+    CRON_TZ= names. `deadline` is the total for all steps (default 20s). `labels` become attributes of metrics and spans:
+    at most 8, with values of at most 64 characters. `objective` holds the targets. `http` says how to reach hosts, over
+    what the provider says. `steps` are what is done.
     """
 
     name: Name
     provider: str | None = None
     every: Duration | None = None
-    cron: Cron | None = None
+    cron: CronText | None = None
     deadline: Duration = DEFAULT_DEADLINE
     labels: Mapping[str, str] = field(default_factory=dict)
     objective: Objective = field(default_factory=Objective)
@@ -118,12 +112,9 @@ class Flow:
     @property
     def interval(self) -> float:
         """Seconds between runs; for cron the shortest gap in what it gives."""
-        if self.cron is None:
-            return DEFAULT_EVERY if self.every is None else self.every
-        from cronsim import CronSim  # noqa: PLC0415 - few flows have a cron expression
-
-        times = islice(CronSim(self.cron, _CRON_START), 100)
-        return min((b - a).total_seconds() for a, b in pairwise(times))
+        if self.cron is not None:
+            return Cron(self.cron).shortest_gap()
+        return DEFAULT_EVERY if self.every is None else self.every
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Say what does not fit together: pairs of member and mend."""

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
+from otelprobe.fields import is_loopback
 from otelprobe.http import Redirects, Reply
 from otelprobe.oauth import refuse_failures
 from otelprobe.provider import ENDPOINTS
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Warn
-from otelprobe.step import Artifact, Context, Done, ProviderMetadata, Step, is_loopback
+from otelprobe.step import Artifact, Context, Done, ProviderMetadata, Step
 
 _NEEDED = ("issuer", "token_endpoint", "jwks_uri")
 _OIDC_REQUIRED = (

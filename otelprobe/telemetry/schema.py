@@ -116,7 +116,9 @@ PROVIDER_STATE = Attribute(
 POSTURE_RULE = Attribute("otelprobe.posture.rule", "The posture rule that was broken.")
 POSTURE_SEVERITY = Attribute("otelprobe.posture.severity", "How bad it is.")
 MISSED_REASON = Attribute(
-    "otelprobe.schedule.reason", "Why a planned run did not take place.", ("overlap", "overload", "shutdown")
+    "otelprobe.schedule.reason",
+    "Why a planned run did not take place, or came to nothing.",
+    ("overlap", "overloaded", "backlog", "late", "crashed", "abandoned"),
 )
 SIGNAL = Attribute("otelprobe.export.signal", "The OpenTelemetry signal.", ("traces", "metrics", "logs"))
 EXPORT_OUTCOME = Attribute("otelprobe.export.outcome", "What became of the items.", ("sent", "failed", "spooled"))

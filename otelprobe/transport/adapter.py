@@ -93,6 +93,7 @@ class OneShot(BaseAdapter):
         """
         refused: OSError | None = None
         self._attempt.phase = Phase.SEND
+        self._attempt.sending_at = self._attempt.clock.monotonic()
         try:
             link.sendall(data)
         except (ConnectionError, ssl.SSLError) as error:

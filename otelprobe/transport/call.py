@@ -9,9 +9,10 @@ from requests import PreparedRequest
 from requests.exceptions import InvalidHeader
 
 from otelprobe import __version__
+from otelprobe.fields import is_loopback
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.transport.dial import basic
-from otelprobe.transport.route import Target, is_loopback, read_target
+from otelprobe.transport.route import Target, read_target
 
 USER_AGENT = f"otelprobe/{__version__} (+synthetic check)"
 

@@ -39,6 +39,7 @@ class Attempt:
     spent: dict[str, float] = field(default_factory=dict)
     peer: tuple[str, int] | None = None
     tls: TlsFacts | None = None
+    sending_at: float | None = None
     sent_at: float | None = None
     first_byte_at: float | None = None
 
@@ -60,11 +61,14 @@ class Attempt:
             self.spent[name] = self.spent.get(name, 0.0) + self.clock.monotonic() - start
 
     def phases(self, end: float) -> Phases:
-        """Give the phases, where the attempt ended at `end`: a wait or a transfer that failed counts until then."""
+        """Give the phases, where the attempt ended at `end`: a wait or a transfer that failed counts until then.
+
+        Sending the request is part of ttfb, so that the phases add up to what the attempt took.
+        """
         first = self.first_byte_at
         return Phases(
             **self.spent,
-            ttfb=None if self.sent_at is None else (end if first is None else first) - self.sent_at,
+            ttfb=None if self.sending_at is None else (end if first is None else first) - self.sending_at,
             transfer=None if first is None else end - first,
         )
 

@@ -66,11 +66,6 @@ def read_target(url: str) -> Target:
     return Target(scheme, parts.hostname, port, path)
 
 
-def is_loopback(host: str) -> bool:
-    """Tell whether a host is this machine's loopback by its name or address."""
-    return host in {"localhost", "::1"} or host.startswith("127.") or host.endswith(".localhost")
-
-
 def choose_proxy(target: Target, configured: str | None) -> Proxy | None:
     """Give the proxy for a target: the flow file's (`none`: no proxy), else the environment's, else none."""
     if configured == "none":

@@ -9,7 +9,7 @@ import { setTimeout as pause } from 'node:timers/promises';
 import Provider, { errors } from 'oidc-provider';
 
 const { client, users } = JSON.parse(process.env.STACK_CONFIG);
-const HEALTHY = { rotate: true, ttl: 300, scopes: 'orders:read orders:list', fault: null };
+const HEALTHY = { rotate: true, ttl: 300, scopes: 'orders:read orders:list', resource: undefined, fault: null };
 const KINDS = { RS256: ['rsa', { modulusLength: 2048 }], ES256: ['ec', { namedCurve: 'P-256' }], EdDSA: ['ed25519', {}] };
 const RESOURCES = 'https://api.example/';
 const SHARED = randomBytes(32);
@@ -73,6 +73,7 @@ function build(issuer) {
       revocation: { enabled: true, allowedPolicy: (ctx, caller, token) => token.clientId === caller.clientId },
       resourceIndicators: {
         enabled: true,
+        defaultResource: () => settings.resource,
         getResourceServerInfo: (ctx, resource) => resourceServer(resource),
         useGrantedResource: () => true,
       },
