@@ -269,7 +269,7 @@ def test_peer_that_does_not_read(door: Door):
     """A request that cannot be sent in time is deadline_exceeded: the peer was not given all of it."""
     with Peer(silence, read=False) as peer:
         door.fails(peer.url(), Reason.DEADLINE_EXCEEDED, timeout=0.3, method="POST", body=b"x" * 32_000_000)
-    assert door.exchanges[0].phases.ttfb is None
+    assert door.exchanges[0].phases.transfer is None
 
 
 def test_connect_timeout(door: Door):
@@ -282,7 +282,7 @@ def test_connect_timeout(door: Door):
     phases = door.exchanges[0].phases
     assert phases.connect is not None
     assert phases.connect >= 0.25
-    assert phases.ttfb is None
+    assert phases.transfer is None
 
 
 # --- names and addresses

@@ -73,5 +73,5 @@ def telling_faults(command: Callable[[], int]) -> int:
     except ConfigError as error:
         print(error, file=sys.stderr)
         count = len(error.faults)
-        print(f"{count} fault{'' if count == 1 else 's'}; nothing was run", file=sys.stderr)
+        print(f"{count} fault{'' if count == 1 else 's'}", file=sys.stderr)
         return BAD_CONFIG

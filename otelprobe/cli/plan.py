@@ -6,9 +6,11 @@ import re
 import sys
 from collections.abc import Iterator, Mapping
 from enum import Enum
+from typing import Any, get_args
 
 from otelprobe.cli.inputs import add_files, read_plans, read_settings, telling_faults
-from otelprobe.fields import HttpOptions, SecretRef
+from otelprobe.expect import Matcher
+from otelprobe.fields import DURATION, DURATION_OR_ZERO, SIZE, HttpOptions, Scalar, SecretRef
 from otelprobe.plan import FlowPlan
 from otelprobe.run import options_for
 from otelprobe.step import Step
@@ -76,38 +78,75 @@ def _step(number: int, step: Step, plan: FlowPlan) -> Iterator[str]:
     needs = ", ".join(k.__name__ for k in step.required(plan.provider)) or "-"
     makes = ", ".join([k.__name__ for k in step.made()] + [f"${{{c}}}" for c in step.capture]) or "-"
     yield f"  {number}. {name}  [{step.layer.value}]  needs {needs}  makes {makes}"
-    for field in dataclasses.fields(step):
-        value = getattr(step, field.name)
-        if field.name not in _HIDDEN and value != _default(field):
-            yield f"       {field.name}: {_show(value)}"
+    for field, value in _members(step):
+        if field.name not in _HIDDEN:
+            yield f"       {field.name}: {_member(field, value)}"
     yield f"       http: {_http(options_for(step, plan))}"
 
 
-def _default(field: "dataclasses.Field[object]") -> object:
+def _default(field: "dataclasses.Field[Any]") -> object:
     if field.default_factory is not dataclasses.MISSING:
         return field.default_factory()
     return field.default
 
 
 def _http(options: HttpOptions) -> str:
-    shown = {f.name: getattr(options, f.name) for f in dataclasses.fields(options)}
-    return ", ".join(f"{k} {_show(v)}" for k, v in shown.items() if v not in (None, False) and v != {})
+    return ", ".join(f"{f.name} {_member(f, v)}" for f, v in _members(options) if v not in (None, False))
+
+
+def _members(value: object) -> Iterator[tuple["dataclasses.Field[Any]", object]]:
+    """Give the members of a dataclass that are not as they are by default."""
+    for field in dataclasses.fields(value):  # type: ignore[arg-type]  # callers give dataclasses only
+        found = getattr(value, field.name)
+        if found != _default(field):
+            yield field, found
+
+
+def _member(field: "dataclasses.Field[Any]", value: object) -> str:
+    """Write a member in the unit that its annotation says."""
+    scalars = set(_scalars(field.type))
+    if isinstance(value, float) and scalars & {DURATION, DURATION_OR_ZERO}:
+        return _seconds(value)
+    if isinstance(value, int) and SIZE in scalars:
+        return next(f"{value // size}{unit}" for unit, size in _SIZES if value % size == 0)
+    return _show(value)
+
+
+_SIZES = (("GiB", 1024**3), ("MiB", 1024**2), ("KiB", 1024), ("B", 1))
+
+
+def _scalars(annotation: object) -> Iterator[Scalar]:
+    yield from (m for m in getattr(annotation, "__metadata__", ()) if isinstance(m, Scalar))
+    for part in get_args(annotation):
+        yield from _scalars(part)
 
 
 def _show(value: object) -> str:
     """Write a value as the flow file would, a secret as `***` with its source."""
-    if isinstance(value, SecretRef):
-        return f"*** from {value.source}"
-    if isinstance(value, re.Pattern | Enum):
-        return value.pattern if isinstance(value, re.Pattern) else str(value.value)
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        set_members = ((f, getattr(value, f.name)) for f in dataclasses.fields(value))
-        return "{" + ", ".join(f"{f.name}: {_show(v)}" for f, v in set_members if v != _default(f)) + "}"
     if isinstance(value, Mapping):
         return "{" + ", ".join(f"{k}: {_show(v)}" for k, v in value.items()) + "}"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_show(v) for v in value) + "]"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return _show_one(value)
+
+
+def _show_one(value: object) -> str:
+    match value:
+        case SecretRef():
+            return f"*** from {value.source}"
+        case Matcher():
+            return value.words()
+        case re.Pattern():
+            return str(value.pattern)
+        case Enum():
+            return str(value.value)
+        case bool():
+            return str(value).lower()
+        case float():
+            return f"{value:g}"
+    if dataclasses.is_dataclass(value):
+        return "{" + ", ".join(f"{f.name}: {_member(f, v)}" for f, v in _members(value)) + "}"
+    return str(value)
 
 
 def _seconds(value: float) -> str:

@@ -37,5 +37,9 @@ def _validate(args: argparse.Namespace) -> int:
     if faults:
         raise ConfigError(faults)
     steps = sum(len(plan.steps) for plan in plans)
-    print(f"{len(plans)} flows with {steps} steps are good")
+    print(f"{_count(len(plans), 'flow')} with {_count(steps, 'step')}: good")
     return 0
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -107,7 +107,7 @@ def plan_for(cls: type) -> Plan:
 
 
 @cache
-def reader_for(annotation: Any) -> Reader:  # noqa: PLR0911 - one line for each form of annotation
+def reader_for(annotation: Any) -> Reader:
     """Make the reader of an annotation; TypeError for one that has no meaning in a flow file."""
     origin, args = get_origin(annotation), get_args(annotation)
     if annotation in _PRIMITIVES:

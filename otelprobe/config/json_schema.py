@@ -44,7 +44,7 @@ def flow_file_schema() -> dict[str, object]:
     return {"$schema": _DIALECT, "title": "otelprobe flow file", **top, "$defs": definitions}
 
 
-def _of(annotation: Any, definitions: dict[str, dict[str, object]]) -> dict[str, object]:  # noqa: PLR0911 - one line for each form
+def _of(annotation: Any, definitions: dict[str, dict[str, object]]) -> dict[str, object]:
     """Give the schema of an annotation; dataclasses go to `definitions`."""
     origin, args = get_origin(annotation), get_args(annotation)
     if annotation in _PLAIN:

@@ -8,6 +8,7 @@ delivered. Demo and receiver are processes of their own. Both commands take turn
 import argparse
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -58,7 +59,7 @@ def demo() -> None:
     with start_demo() as running:
         known = {n: getattr(running, n) for n in ("issuer", "api_url", "client_id", "client_secret")}
         print(json.dumps(known), flush=True)
-        sys.stdin.read()
+        signal.pause()
 
 
 def cost(command: Sequence[str], env: Mapping[str, str], folder: str) -> Cost:

@@ -33,12 +33,19 @@ class Pages:
         }
         now = int(time.time())
         claims = {
-            **{"iss": base, "sub": CLIENT, "aud": AUDIENCE, "client_id": CLIENT, "jti": "1"},
-            **{"iat": now, "exp": now + _TOKEN_LASTS},
+            "iss": base,
+            "sub": CLIENT,
+            "aud": AUDIENCE,
+            "client_id": CLIENT,
+            "jti": "1",
+            "iat": now,
+            "exp": now + _TOKEN_LASTS,
         }
         issued = {
             "access_token": sign(claims, key, "RS256", {"kid": "one"}),
-            **{"token_type": "Bearer", "expires_in": _TOKEN_LASTS, "scope": "orders:read"},
+            "token_type": "Bearer",
+            "expires_in": _TOKEN_LASTS,
+            "scope": "orders:read",
         }
         documents: dict[str, object] = {
             "/.well-known/openid-configuration": metadata,

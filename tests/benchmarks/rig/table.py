@@ -9,7 +9,9 @@ def show(head: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
     texts = [[str(cell) for cell in row] for row in (head, *rows)]
     widths = [max(len(row[place]) for row in texts) for place in range(len(head))]
     for row in texts:
-        first, *others = (cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths)))
+        first, *others = (
+            cell.ljust(w) if n == 0 else cell.rjust(w) for n, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
         print("  ".join([first, *others]).rstrip())
 
 

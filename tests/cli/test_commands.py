@@ -1,0 +1,307 @@
+"""The commands as people run them: real processes, real servers, exit codes, and nothing secret on any output."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from otelprobe.demo import flow_yaml, start_demo
+from otelprobe.demo.server import Demo
+from tests.conftest import Answer, Server
+from tests.telemetry.receiver import Inbox, http_receiver
+
+CANARY = "canary-7f3a"
+
+
+@pytest.fixture(scope="module")
+def demo() -> Iterator[Demo]:
+    """Give one running demo for the module."""
+    with start_demo() as running:
+        yield running
+
+
+@pytest.fixture
+def flow(demo: Demo, tmp_path: Path) -> Path:
+    """Write the demo's flow file."""
+    path = tmp_path / "flow.yaml"
+    path.write_text(flow_yaml(demo))
+    return path
+
+
+def environment(demo: Demo | None = None, **more: str) -> dict[str, str]:
+    """Give a process environment with the demo's secrets and nothing of the tester's settings."""
+    base = {k: v for k, v in os.environ.items() if not k.startswith(("OTEL", "TRACEPARENT"))}
+    return {**base, **(demo.environment if demo else {}), **more}
+
+
+def otelprobe(
+    *arguments: str, env: dict[str, str] | None = None, cwd: Path | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end."""
+    return subprocess.run(
+        [sys.executable, "-m", "otelprobe", *arguments],
+        env=env or environment(),
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@contextmanager
+def running(*arguments: str, env: dict[str, str]) -> "Iterator[subprocess.Popen[str]]":
+    """Start a command and end it at the latest with the test."""
+    command = [sys.executable, "-m", "otelprobe", *arguments]
+    with subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+
+def test_once_prints_the_waterfall_and_says_where_telemetry_is_not_sent(demo: Demo, flow: Path) -> None:
+    """A healthy flow exits 0; the missing endpoint is said once, on standard error."""
+    done = otelprobe("once", str(flow), env=environment(demo))
+    assert done.returncode == 0, done.stderr
+    assert "PASS" in done.stdout
+    assert "trace " in done.stdout
+    assert done.stderr.count("OTEL_EXPORTER_OTLP_ENDPOINT") == 1
+
+
+def test_once_as_json_is_one_document_and_all_three_signals_arrive(demo: Demo, flow: Path) -> None:
+    """The trace id of the report is that of the spans, of the traceparent at the API, and of the events."""
+    demo.forget_requests()
+    with http_receiver() as inbox:
+        env = environment(demo, OTEL_EXPORTER_OTLP_ENDPOINT=inbox.endpoint)
+        done = otelprobe("once", str(flow), "--output", "json", "--require-delivery", env=env)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    (result,) = report["flows"]
+    assert report["exit_code"] == 0
+    assert {s: c["failed"] for s, c in report["delivery"].items()} == {"traces": 0, "metrics": 0, "logs": 0}
+    assert all(count["sent"] > 0 for count in report["delivery"].values())
+    seen = {r.traceparent.split("-")[1] for r in demo.requests if r.traceparent and r.server == "api"}
+    assert seen == {result["trace_id"]}
+    assert spans_of(inbox) == {
+        result["trace_id"]: 1 + len(result["steps"]) + sum(len(s["http"]) for s in result["steps"])
+    }
+
+
+def spans_of(inbox: Inbox) -> dict[str, int]:
+    """Count spans by trace id."""
+    counts: dict[str, int] = {}
+    for request in inbox.requests["traces"]:
+        for resource in request.resource_spans:
+            for scope in resource.scope_spans:
+                for span in scope.spans:
+                    counts[span.trace_id.hex()] = counts.get(span.trace_id.hex(), 0) + 1
+    return counts
+
+
+def test_once_as_junit_is_read_by_ci(demo: Demo, flow: Path) -> None:
+    """One suite for a flow, one case for a step."""
+    done = otelprobe("once", str(flow), "--output", "junit", env=environment(demo))
+    suites = ET.fromstring(done.stdout)
+    assert [case.get("name") for case in suites.iter("testcase")][:3] == ["discover", "keys", "token"]
+
+
+def test_a_failed_flow_exits_1_and_a_doubtful_one_4(demo: Demo, flow: Path, tmp_path: Path) -> None:
+    """A failure is the target's, a missing secret is ours: they are told apart by the exit code."""
+    env = environment(demo)
+    del env["OTELPROBE_DEMO_PASSWORD"]
+    done = otelprobe("once", str(flow), env=env)
+    assert done.returncode == 4
+    assert "secret_missing" in done.stdout
+    broken = tmp_path / "broken.yaml"
+    broken.write_text(flow.read_text().replace("/orders", "/nowhere"))
+    done = otelprobe("once", str(broken), env=environment(demo))
+    assert done.returncode == 1
+    assert "api_not_found" in done.stdout
+
+
+def test_lost_telemetry_exits_3_only_when_asked_and_never_hides_a_failure(demo: Demo, flow: Path) -> None:
+    """Delivery is another question than the verdict."""
+    env = environment(demo, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", OTEL_EXPORTER_OTLP_TIMEOUT="500")
+    assert otelprobe("once", str(flow), env=env).returncode == 0
+    done = otelprobe("once", str(flow), "--require-delivery", env=env)
+    assert done.returncode == 3
+    assert "failed" in done.stderr
+
+
+def test_what_could_not_be_delivered_is_spooled_and_sent_by_the_next_run(
+    demo: Demo, flow: Path, tmp_path: Path
+) -> None:
+    """At least once: the next run that reaches a collector sends what the last one could not."""
+    spool = ("--spool-dir", str(tmp_path / "spool"))
+    dead = environment(demo, OTEL_EXPORTER_OTLP_ENDPOINT="http://127.0.0.1:9", OTEL_EXPORTER_OTLP_TIMEOUT="500")
+    first = json.loads(otelprobe("once", str(flow), "--output", "json", *spool, env=dead).stdout)
+    assert first["delivery"]["traces"]["spooled"] > 0
+    with http_receiver() as inbox:
+        alive = environment(demo, OTEL_EXPORTER_OTLP_ENDPOINT=inbox.endpoint)
+        second = json.loads(otelprobe("once", str(flow), "--output", "json", *spool, env=alive).stdout)
+    assert second["delivery"]["traces"]["replayed"] == first["delivery"]["traces"]["spooled"]
+    assert set(spans_of(inbox)) == {r["flows"][0]["trace_id"] for r in (first, second)}
+
+
+def test_bad_files_and_settings_exit_2_with_every_fault(tmp_path: Path) -> None:
+    """Faults go to standard error, one a line; nothing is run."""
+    path = tmp_path / "flows.yaml"
+    path.write_text("flows:\n  - name: f\n    every: 60\n    steps: [tokn]\n")
+    done = otelprobe("once", str(path))
+    assert done.returncode == 2
+    assert "flows.yaml:3" in done.stderr
+    assert "flows.yaml:4" in done.stderr
+    assert done.stdout == ""
+    assert otelprobe("once", str(path), env=environment(OTELPROBE_WORKERS="many")).returncode == 2
+    assert otelprobe("once", str(tmp_path / "nothing.yaml")).returncode == 2
+    assert otelprobe("once").returncode == 2
+
+
+def test_an_interruption_keeps_what_is_done_and_exits_143(server: Server, tmp_path: Path) -> None:
+    """SIGTERM during a run: finished flows are reported and exported, the others are named, and nothing hangs."""
+
+    def hang(_: object) -> Answer:
+        time.sleep(3)  # the server's own slowness is what is tested
+        return Answer(200)
+
+    server.on("/quick", Answer(200))
+    server.on("/slow", hang)
+    steps = "steps: [{{step: call, url: '{}', auth: {{none: true}}}}]"
+    path = tmp_path / "flows.yaml"
+    path.write_text(
+        f"flows:\n  - {{name: quick, {steps.format(server.url + '/quick')}}}\n"
+        f"  - {{name: slow, {steps.format(server.url + '/slow')}}}\n"
+    )
+    with (
+        http_receiver() as inbox,
+        running(
+            "once", str(path), "--output", "json", env=environment(OTEL_EXPORTER_OTLP_ENDPOINT=inbox.endpoint)
+        ) as process,
+    ):
+        while not any(seen.path == "/slow" for seen in server.seen):
+            time.sleep(0.01)
+        time.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=20)
+    assert process.returncode == 143
+    report = json.loads(out)
+    assert [f["flow"] for f in report["flows"]] == ["quick"]
+    assert report["delivery"]["traces"]["sent"] > 0
+    assert "without a verdict: slow" in err
+
+
+def test_run_serves_reloads_and_drains(demo: Demo, flow: Path) -> None:
+    """A long-lived prober: results arrive, a bad file keeps the old flows, SIGTERM flushes and exits 143."""
+    flow.write_text(flow.read_text().replace("every: 10s", "every: 1s"))
+    with http_receiver() as inbox, running(
+        "run", str(flow), "--listen", "127.0.0.1:0", "--start-jitter", "0s",
+        env=environment(demo, OTEL_EXPORTER_OTLP_ENDPOINT=inbox.endpoint, OTEL_BSP_SCHEDULE_DELAY="200"),
+    ) as process:  # fmt: skip
+        inbox.wait(lambda: len(spans_of(inbox)) >= 2, 20)
+        flow.write_text("flows: [")
+        process.send_signal(signal.SIGHUP)
+        count = len(spans_of(inbox))
+        inbox.wait(lambda: len(spans_of(inbox)) > count + 1, 20)
+        process.send_signal(signal.SIGTERM)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert "old flows stay in force" in err
+    assert inbox.requests["metrics"]
+
+
+def test_plan_shows_no_secret_and_needs_none(flow: Path) -> None:
+    """The wired flow is printed without any secret being there."""
+    done = otelprobe("plan", str(flow))
+    assert done.returncode == 0, done.stderr
+    assert "*** from env OTELPROBE_DEMO_CLIENT_SECRET" in done.stdout
+    assert "every 10s" in done.stdout
+
+
+def test_validate_looks_for_secrets_unless_told_not_to(demo: Demo, flow: Path) -> None:
+    """On the machine that runs it, a missing secret is a fault; in CI it need not be there."""
+    done = otelprobe("validate", str(flow))
+    assert done.returncode == 2
+    assert "OTELPROBE_DEMO_CLIENT_SECRET" in done.stderr
+    assert otelprobe("validate", "--no-secrets", str(flow)).returncode == 0
+    assert otelprobe("validate", str(flow), env=environment(demo)).returncode == 0
+
+
+def test_schema_explain_and_version() -> None:
+    """The small commands say what they are for."""
+    assert json.loads(otelprobe("schema").stdout)["$schema"].startswith("https://json-schema.org/")
+    assert "audience" in otelprobe("explain", "audience_mismatch").stdout
+    assert otelprobe("explain", "audiance_mismatch").returncode == 2
+    assert otelprobe("--version").stdout.startswith("otelprobe ")
+    assert otelprobe().returncode == 2
+
+
+def test_demo_lists_faults_and_plays_one() -> None:
+    """What the README shows works."""
+    assert "stale-key-cache" in otelprobe("demo", "--list-faults").stdout
+    done = otelprobe("demo", "--fault", "stale-key-cache")
+    assert done.returncode == 1
+    assert "api_rejects_valid_token" in done.stdout
+    assert otelprobe("demo", "--fault", "no-such").returncode == 2
+
+
+def test_a_planted_secret_shows_nowhere(server: Server, tmp_path: Path) -> None:
+    """Every secret, token and claim holds the canary; no output and no telemetry of any form or failure does."""
+    from otelprobe.tokens import generate_key, sign  # noqa: PLC0415 - the test's own token
+
+    claims = {"sub": CANARY, "email": f"{CANARY}@example.com", "aud": "x", "exp": int(time.time()) + 300}
+    token = sign(claims, generate_key("HS256"), "HS256", {})
+    body = json.dumps({"access_token": token, "token_type": "Bearer", "refresh_token": CANARY, "id": CANARY}).encode()
+    server.on("/token", Answer(200, body, [("Content-Type", "application/json"), ("Set-Cookie", f"sid={CANARY}")]))
+    server.on("/boom", Answer(500, CANARY.encode(), [("WWW-Authenticate", f'Bearer realm="{CANARY}"')]))
+    (tmp_path / "secret").write_text(CANARY)
+    secret = f"{{file: {tmp_path}/secret}}"
+    url = server.url
+    path = tmp_path / "flows.yaml"
+    path.write_text(
+        f"""\
+providers:
+  p: {{issuer: '{url}', client_id: me, client_secret: {secret}, endpoints: {{token: '{url}/token'}},
+      http: {{headers: {{x-gateway: {secret}}}}}}}
+flows:
+  - name: a
+    provider: p
+    steps:
+      - {{step: token, grant: password, username: u, password: {secret}, capture: {{id: $.id}}}}
+      - {{step: call, url: '{url}/boom/${{id}}?q=${{id}}', expect: {{status: 404}}}}
+      - {{step: verify, name: bad, key: {{secret: {secret}}}, audience: other, claims: {{email: nobody}}, algorithms: [HS256]}}
+  - name: b
+    provider: p
+    steps:
+      - {{step: login, url: '{url}/token', json: {{deep: [{secret}]}}, cookie: sid}}
+      - {{step: call, url: '{url}/boom', auth: {{api_key: {{query: key, value: {secret}}}}}}}
+  - name: c
+    provider: p
+    steps: [token, {{step: call, url: '{url}/boom'}}]
+"""
+    )
+    outputs: list[str] = []
+    with http_receiver() as inbox:
+        env = environment(OTEL_EXPORTER_OTLP_ENDPOINT=inbox.endpoint, OTEL_EXPORTER_OTLP_HEADERS=f"x-key={CANARY}")
+        for form in ("text", "json", "junit"):
+            done = otelprobe("once", str(path), "--output", form, "--log-level", "debug", env=env)
+            assert done.returncode == 1, done.stderr
+            outputs += [done.stdout, done.stderr]
+        assert len(inbox.bodies) == 9
+        assert not [signal for body in inbox.bodies if CANARY.encode() in body for signal in ("found",)]
+        outputs.append("".join(str(r) for requests in inbox.requests.values() for r in requests))
+    for command in (("plan", str(path)), ("validate", str(path))):
+        done = otelprobe(*command)
+        outputs += [done.stdout, done.stderr]
+    assert all(CANARY not in text for text in outputs)
+    assert any(CANARY in seen.headers.get("x-gateway", "") for seen in server.seen)
+    assert any(CANARY in seen.path for seen in server.seen)
