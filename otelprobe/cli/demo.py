@@ -1,6 +1,7 @@
 """`otelprobe demo`: the full flow against an embedded provider and API, healthy or with faults switched on."""
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -81,6 +82,7 @@ def _serve(demo: "Demo") -> int:
     """Print the flow file and how to run it; keep the servers up until told to stop."""
     from otelprobe.demo import flow_yaml  # noqa: PLC0415 - an extra
 
+    gc.enable()  # it was off for a short run, see __main__
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

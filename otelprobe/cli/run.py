@@ -2,6 +2,7 @@
 
 import argparse
 import functools
+import gc
 import logging
 import sys
 from pathlib import Path
@@ -75,6 +76,9 @@ def _run(args: argparse.Namespace) -> int:
         close=functools.partial(_close, telemetry, out.budget),
         faults=(ConfigError,),
     )
+    # What start-up made stays: the collector need not walk over it while flows are measured.
+    gc.freeze()
+    gc.enable()
     try:
         return serve(plans, work, _options(settings))
     except (ListenError, ValueError) as error:

@@ -137,7 +137,35 @@ CLIENT_SPAN = (
     PEER_PORT, RESEND_COUNT, REQUEST_SIZE, RESPONSE_SIZE, SYNTHETIC, CONTROL, *PHASE_SPAN.values(), TLS_ESTABLISHED,
     TLS_PROTOCOL, TLS_VERSION, TLS_CIPHER, TLS_ISSUER, TLS_SUBJECT, TLS_NOT_BEFORE, TLS_NOT_AFTER,
 )  # fmt: skip
-FACT_SPAN = tuple(Attribute(FACT_PREFIX + fact, "A fact that the step reports.") for fact in Fact)
+_FACT_MEANINGS = {
+    Fact.ISSUANCE_GRANT: "The grant type that was used.",
+    Fact.ISSUANCE_CLIENT_AUTH: "How the client authenticated.",
+    Fact.ISSUANCE_SOURCE: "fresh: issued in this run; cached: issued in an earlier one and still good.",
+    Fact.ISSUANCE_EXPIRES_IN: "Seconds of life that the answer names; what is left of them for a cached token.",
+    Fact.ISSUANCE_SCOPE_MATCH: "Whether just the scopes that were asked for were granted.",
+    Fact.ISSUANCE_OAUTH_ERROR: "The OAuth error code of a refusal.",
+    Fact.REFRESH_ROTATED: "Whether another refresh token came.",
+    Fact.INTROSPECTION_ACTIVE: "What the provider says of the token.",
+    Fact.JWT_ALG: "The algorithm in the token's header.",
+    Fact.JWT_KID_FOUND: "Whether the token's key is published.",
+    Fact.JWT_AGE: "Seconds since iat.",
+    Fact.JWT_REMAINING: "Seconds until exp.",
+    Fact.JWT_LIFETIME: "Seconds from iat to exp.",
+    Fact.JWT_SIGNATURE_VALID: "Whether the signature verifies with the published key.",
+    Fact.JWT_ISSUER_MATCH: "Whether iss is the expected issuer.",
+    Fact.JWT_AUDIENCE_MATCH: "Whether aud holds an expected audience.",
+    Fact.JWT_MISSING_CLAIMS: "Names of required claims that are not there.",
+    Fact.JWT_FORMAT: "jws, jwe or opaque.",
+    Fact.JWT_PROBLEMS: "Every reason that the token is not good, the one that matters most first.",
+    Fact.JWKS_KEY_COUNT: "How many keys the set holds.",
+    Fact.JWKS_CHANGE: "What changed since the last run.",
+    Fact.CLOCK_SKEW: "Seconds that the peer's Date is ahead of the prober's clock; the worst of the step.",
+    Fact.CONTROL_NO_CREDENTIAL: "The status that the same request got without a credential.",
+    Fact.CONTROL_FORGED: "The status that the same request got with a forged token.",
+    Fact.REJECTION_CASES: "How many bad credentials were offered.",
+    Fact.REJECTION_ACCEPTED: "How many of them were accepted.",
+}
+FACT_SPAN = tuple(Attribute(FACT_PREFIX + fact, _FACT_MEANINGS[fact]) for fact in Fact)
 
 
 class Instrument(StrEnum):
