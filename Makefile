@@ -20,7 +20,7 @@ check: $(STAMP) ## Format, lint, strict types, import contracts, generated files
 	@$(BIN)/ruff format --check --quiet .
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports --no-timings > $(VENV)/contracts.log || { cat $(VENV)/contracts.log; exit 1; }
+	@$(BIN)/lint-imports > $(VENV)/contracts.log || { cat $(VENV)/contracts.log; exit 1; }
 	@$(BIN)/python docs/generate.py --check
 
 docs: $(STAMP) ## Write the generated pages anew

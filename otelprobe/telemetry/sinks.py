@@ -10,8 +10,9 @@ import sys
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from otelprobe import __version__
@@ -128,18 +129,17 @@ class _Seen:
         return Answer(ok, self.rejected, not ok and self.status in _PERMANENT)
 
 
-def _http_exporter(signal: Signal) -> Any:
-    if signal is Signal.TRACES:
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - start-up
+_EXPORTERS = {
+    Signal.TRACES: ("trace_exporter", "OTLPSpanExporter"),
+    Signal.METRICS: ("metric_exporter", "OTLPMetricExporter"),
+    Signal.LOGS: ("_log_exporter", "OTLPLogExporter"),
+}
 
-        return OTLPSpanExporter
-    if signal is Signal.LOGS:
-        from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter  # noqa: PLC0415 - start-up
 
-        return OTLPLogExporter
-    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter  # noqa: PLC0415 - start-up
-
-    return OTLPMetricExporter
+def _exporter_class(protocol: Literal["http", "grpc"], signal: Signal) -> Any:
+    """Give the OpenTelemetry exporter of a signal; imported now, because start-up pays for it and gRPC is large."""
+    module, name = _EXPORTERS[signal]
+    return getattr(import_module(f"opentelemetry.exporter.otlp.proto.{protocol}.{module}"), name)
 
 
 class HttpSink:
@@ -171,7 +171,7 @@ class HttpSink:
     def _open_exporter(self) -> Any:
         from opentelemetry.exporter.otlp.proto.http import Compression  # noqa: PLC0415 - start-up
 
-        return _http_exporter(self._signal)(
+        return _exporter_class("http", self._signal)(
             endpoint=self._endpoint,
             certificate_file=self._settings.certificate,
             client_key_file=self._settings.client_key,
@@ -258,20 +258,6 @@ _GRPC_METHODS = {
 }
 
 
-def _grpc_exporter(signal: Signal) -> Any:
-    if signal is Signal.TRACES:
-        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter  # noqa: PLC0415 - start-up
-
-        return OTLPSpanExporter
-    if signal is Signal.LOGS:
-        from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter  # noqa: PLC0415 - start-up
-
-        return OTLPLogExporter
-    from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter  # noqa: PLC0415 - start-up
-
-    return OTLPMetricExporter
-
-
 class GrpcSink:
     """OTLP over gRPC, by the OpenTelemetry exporter with an interceptor that looks at every answer."""
 
@@ -306,7 +292,7 @@ class GrpcSink:
         return grpc.Compression.Gzip if self._settings.compression == "gzip" else grpc.Compression.NoCompression
 
     def _open_exporter(self) -> Any:
-        return _watching(_grpc_exporter(self._signal), self._seen)(
+        return _watching(_exporter_class("grpc", self._signal), self._seen)(
             endpoint=self._endpoint,
             insecure=self._insecure,
             credentials=self._credentials(),
