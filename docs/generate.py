@@ -36,9 +36,9 @@ Every kind of step, its parameters and what it needs from earlier ones. How a fl
 [flow-file.md](flow-file.md). A step may be written as a bare word when it needs no parameter: `steps: [discover, keys, token]`.
 """
 _EXPECT_INTRO = """\
-What the answer has to be. Nothing set means that nothing is checked beyond what the step checks by itself. A matcher is a plain
-value (equal to it) or a mapping of `exists`, `matches`, `gt`, `lt`, `one_of`, `type`; see
-[matchers](flow-file.md#matchers)."""
+What the answer has to be. Nothing set means that nothing is checked beyond what the step checks by itself. `verify` and `reject` have no
+one answer: only `max_duration` counts there. A matcher is a plain value (equal to it) or a mapping of `exists`, `matches`, `gt`,
+`lt`, `one_of`, `type`; see [matchers](flow-file.md#matchers)."""
 _HTTP_INTRO = """\
 How to reach the host. It may stand on a provider, a flow or a step; see [HTTP options](flow-file.md#http-options)."""
 _AUTH_INTRO = """\

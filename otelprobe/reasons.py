@@ -284,7 +284,7 @@ def _rows() -> dict[Reason, Verdict]:
         b.CONFIG,
         c.NONE,
         {
-            r.INVALID_CLIENT: "The provider refused the monitoring client. Check client_id, the secret's expiry and client_auth.",
+            r.INVALID_CLIENT: "The provider refused the monitoring client. Check client_id, the secret's expiry and client_auth; a provider that does not decode Basic credentials needs client_secret_post.",
             r.UNAUTHORIZED_CLIENT: "The client may not use this grant. Check the client's allowed grants at the provider.",
             r.UNSUPPORTED_GRANT_TYPE: "The provider does not offer this grant. Check the flow's grant and the client's settings.",
             r.INVALID_SCOPE: "A requested scope is unknown or not allowed. Check scope in the flow file.",

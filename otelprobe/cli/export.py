@@ -1,7 +1,7 @@
 """Flow file and settings to telemetry: the `telemetry:` block becomes the OTEL_* names that it stands for."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
@@ -26,7 +26,7 @@ def telemetry_settings(
 
     spool = settings.spool_dir or block.spool_dir
     try:
-        return TelemetrySettings.from_environment(
+        out = TelemetrySettings.from_environment(
             variables_of(block),
             mode=mode,
             location=settings.location,
@@ -36,6 +36,19 @@ def telemetry_settings(
     except (SettingsError, CheckFailed) as error:
         text = error.detail if isinstance(error, CheckFailed) else str(error)
         raise ConfigError([Fault("telemetry", None, "", text)]) from None
+    faults = [Fault("telemetry", None, "", text) for text in sorted(set(_unreadable(out)))]
+    if faults:
+        raise ConfigError(faults)
+    return out
+
+
+def _unreadable(out: "TelemetrySettings") -> Iterator[str]:
+    """Name certificate files that cannot be read, before anything is run whose telemetry would be lost for it."""
+    for signal in (out.traces, out.metrics, out.logs):
+        for name in ("certificate", "client_certificate", "client_key"):
+            path = getattr(signal, name)
+            if path is not None and not os.access(path, os.R_OK):
+                yield f"{name} {path} cannot be read: mount the file or mend the path"
 
 
 def variables_of(block: TelemetryBlock) -> dict[str, str]:

@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ from otelprobe.config.settings import Settings
 from otelprobe.plan import FlowPlan
 from otelprobe.reasons import Outcome
 from otelprobe.result import FlowResult
-from otelprobe.run import Tools, parent_from_environment, run_flow, warm_up
+from otelprobe.run import Tools, describe_bug, parent_from_environment, run_flow, warm_up
 from otelprobe.state import State
 
 if TYPE_CHECKING:
@@ -77,7 +77,8 @@ def run_plans(plans: Sequence[FlowPlan], block: TelemetryBlock, settings: Settin
         results = run_all(plans, settings, interrupted)
         report.print_results(results)
         delivery = export(results, out, quiet=report.machine)
-        code = exit_code(results, delivery, settings, interrupted)
+        code = DOUBTFUL if len(results) < len(plans) else PASSED
+        code = exit_code(results, delivery, settings, interrupted) or code
         report.print_end(results, delivery, code)
     return code
 
@@ -135,16 +136,18 @@ def run_all(
         number, count = numbers[flow, step]
         progress.show(flow, step, number=number, count=count)
 
-    tools = make_tools(settings, on_step=show)
+    tools = make_tools(settings, on_step=show, parent=parent_from_environment())
     warm_up(plans, tools)
     waiting: queue.SimpleQueue[FlowPlan] = queue.SimpleQueue()
-    done: queue.SimpleQueue[FlowResult] = queue.SimpleQueue()
+    done: Outcomes = queue.SimpleQueue()
     for plan in plans:
         waiting.put(plan)
     for _ in range(min(settings.workers, len(plans))):
         threading.Thread(target=_work, args=(waiting, done, tools), daemon=True).start()
     results = _collect(plans, done, interrupted)
     progress.clear()
+    if tools.state.fault is not None:
+        print(f"otelprobe: {tools.state.fault}", file=sys.stderr)
     return results
 
 
@@ -155,35 +158,40 @@ def make_tools(settings: Settings, **more: Any) -> Tools:
 
     clock = SystemClock()
     state = State(Path(settings.state_dir) if settings.state_dir else None)
-    return Tools(http=LiveHttp(clock), clock=clock, state=state, parent=parent_from_environment(), **more)
+    return Tools(http=LiveHttp(clock), clock=clock, state=state, **more)
 
 
-def _work(waiting: "queue.SimpleQueue[FlowPlan]", done: "queue.SimpleQueue[FlowResult]", tools: Tools) -> None:
+Outcomes = queue.SimpleQueue[tuple[str, FlowResult | None]]
+"""A flow's name and its result; None where the run itself broke."""
+
+
+def _work(waiting: "queue.SimpleQueue[FlowPlan]", done: Outcomes, tools: Tools) -> None:
     while True:
         try:
             plan = waiting.get_nowait()
         except queue.Empty:
             return
-        done.put(run_flow(plan, tools))
+        try:
+            done.put((plan.name, run_flow(plan, tools)))
+        except Exception as error:  # noqa: BLE001 - our own bug: the other flows go on, and nobody waits for this one
+            print(f"otelprobe: flow {plan.name} broke: {describe_bug(error)}", file=sys.stderr)
+            done.put((plan.name, None))
 
 
 def _collect(
-    plans: Sequence[FlowPlan], done: "queue.SimpleQueue[FlowResult]", interrupted: "queue.SimpleQueue[int]"
+    plans: Sequence[FlowPlan], done: Outcomes, interrupted: "queue.SimpleQueue[int]"
 ) -> tuple[FlowResult, ...]:
-    found: dict[str, FlowResult] = {}
+    found: dict[str, FlowResult | None] = {}
     while len(found) < len(plans) and interrupted.empty():
-        try:
-            result = done.get(timeout=0.1)
-        except queue.Empty:
-            continue
-        found[result.flow] = result
+        with suppress(queue.Empty):
+            found.update([done.get(timeout=0.1)])
     while not done.empty():
-        result = done.get()
-        found[result.flow] = result
+        found.update([done.get()])
     missing = [plan.name for plan in plans if plan.name not in found]
     if missing:
         print(f"otelprobe: interrupted; without a verdict: {', '.join(missing)}", file=sys.stderr)
-    return tuple(found[plan.name] for plan in plans if plan.name in found)
+    results = (found.get(plan.name) for plan in plans)
+    return tuple(result for result in results if result is not None)
 
 
 def export(results: Sequence[FlowResult], out: "TelemetrySettings", *, quiet: bool) -> "Delivery | None":

@@ -20,6 +20,7 @@ from otelprobe.result import FlowResult
 from otelprobe.run import run_flow, warm_up
 from otelprobe.schedule import ScheduleOptions, assigned
 from otelprobe.serve import ServeOptions, Work, serve
+from otelprobe.state import State
 from otelprobe.telemetry import Telemetry
 
 _log = logging.getLogger(__name__)
@@ -58,6 +59,8 @@ def _run(args: argparse.Namespace) -> int:
         _log.warning("telemetry is not sent: OTEL_EXPORTER_OTLP_ENDPOINT is not set; results are logged here only")
     telemetry.register([plan.facts() for plan in plans])
     tools = make_tools(settings)
+    if not tools.state.durable:
+        _log.info("key history is kept in memory only: set --state-dir to keep it over restarts")
     warm_up(plans, tools)
 
     def load_plans() -> tuple[FlowPlan, ...]:
@@ -68,7 +71,7 @@ def _run(args: argparse.Namespace) -> int:
 
     work = Work(
         run=functools.partial(run_flow, tools=tools),
-        publish=functools.partial(_tell, telemetry),
+        publish=functools.partial(_tell, telemetry, tools.state),
         missed=lambda flow, reason: telemetry.missed(reason, flow),
         lag=lambda flow, seconds: telemetry.schedule_lag(seconds, flow),
         load_plans=load_plans,
@@ -100,10 +103,17 @@ def _options(settings: Settings) -> ServeOptions:
     )
 
 
-def _tell(telemetry: Telemetry, result: FlowResult) -> None:
-    """Hand a result to telemetry, and log it in one line: what passes at debug, so that the log shows what matters."""
+def _tell(telemetry: Telemetry, state: State, result: FlowResult) -> None:
+    """Hand a result to telemetry, and log it in one line.
+
+    What passes is logged at debug, so that the log shows what matters, unless the log is the only place to see it.
+    """
     telemetry.publish(result)
-    level = logging.DEBUG if result.outcome is Outcome.PASS else logging.WARNING
+    if state.fault is not None:
+        _log.warning("%s", state.fault)
+        state.fault = None
+    quiet = logging.INFO if telemetry.disabled else logging.DEBUG
+    level = quiet if result.outcome is Outcome.PASS else logging.WARNING
     if not _log.isEnabledFor(level):
         return
     words = [f"flow={result.flow}", f"outcome={result.outcome}", f"duration={result.duration:.3f}s"]

@@ -6,7 +6,8 @@ from typing import ClassVar, Literal
 from otelprobe.oauth import post, read_object, refuse_failures
 from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
-from otelprobe.step import Artifact, Context, Done, Step, Tokens, needs_endpoint
+from otelprobe.result import Fact
+from otelprobe.step import Artifact, Context, Done, Step, StepFailed, Tokens, needs_endpoint
 
 _OURS = frozenset(
     {
@@ -51,8 +52,15 @@ class Revoke(Step):
             try:
                 read_object(reply)
             except CheckFailed as failed:
-                if failed.reason in _OURS:
+                if failed.reason in _OURS or _wrong_kind(failed):
                     raise
                 raise CheckFailed(Reason.REVOCATION_FAILED, failed.detail) from None
             raise CheckFailed(Reason.REVOCATION_FAILED, f"status {reply.status}")
         return Done(reply=reply)
+
+
+def _wrong_kind(failed: CheckFailed) -> bool:
+    """Tell whether the provider does not revoke this kind of token at all (RFC 7009): the flow file asks for the wrong one."""
+    return (
+        isinstance(failed, StepFailed) and failed.done.facts.get(Fact.ISSUANCE_OAUTH_ERROR) == "unsupported_token_type"
+    )

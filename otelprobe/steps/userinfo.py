@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from otelprobe.challenge import bearer_challenge, parse_challenges
+from otelprobe.http import Reply
 from otelprobe.oauth import read_object, refuse_failures
 from otelprobe.provider import Provider
 from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Reason
 from otelprobe.step import Artifact, Context, Done, Step, Tokens, needs_endpoint
+from otelprobe.tokens import format_of, parse
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +37,32 @@ class UserInfo(Step):
             error = challenge.error if challenge is not None else None
             if error == "insufficient_scope":
                 raise CheckFailed(Reason.INSUFFICIENT_SCOPE, "userinfo wants another scope, mostly openid")
-            raise CheckFailed(
-                Reason.API_REJECTS_VALID_TOKEN,
-                f"status {reply.status}, {error or 'no error code'}: the provider refuses the token it issued",
-                blame=Blame.PROVIDER,
-                counts=Counts.AUTH,
-            )
+            raise _refusal(ctx, reply, error or "no error code", token)
         if reply.media_type == "application/jwt":
             return Done(reply=reply)
         if not isinstance(read_object(reply).get("sub"), str):
             raise CheckFailed(Reason.CLAIM_MISSING, "the userinfo answer has no sub")
         return Done(reply=reply)
+
+
+def _refusal(ctx: Context, reply: Reply, error: str, token: str) -> CheckFailed:
+    """Blame the provider for refusing its own token, but ourselves where the token was asked for another resource."""
+    told = f"status {reply.status}, {error}"
+    if _is_for_another_resource(ctx, token):
+        detail = f"{told}: the token is for another resource; ask for one without audience and resource"
+        return CheckFailed(Reason.API_REJECTS_VALID_TOKEN, detail, blame=Blame.CONFIG, counts=Counts.NONE)
+    detail = f"{told}: the provider refuses the token it issued"
+    return CheckFailed(Reason.API_REJECTS_VALID_TOKEN, detail, blame=Blame.PROVIDER, counts=Counts.AUTH)
+
+
+def _is_for_another_resource(ctx: Context, token: str) -> bool:
+    if format_of(token) != "jws":
+        return False
+    try:
+        audience = parse(token).claims.get("aud")
+    except CheckFailed:
+        return False
+    named = {audience} if isinstance(audience, str) else {a for a in audience or () if isinstance(a, str)}
+    provider = ctx.identity_provider()
+    own = {provider.issuer, ctx.endpoint("userinfo"), provider.client_id}
+    return bool(named) and not named & own

@@ -8,6 +8,7 @@ from otelprobe.steps.introspect import Introspect, IntrospectExpect
 from otelprobe.steps.revoke import Revoke
 from otelprobe.steps.token import Token
 from otelprobe.steps.userinfo import UserInfo
+from otelprobe.tokens import generate_key, sign
 from tests.conftest import Answer
 from tests.steps.flows import Bench, as_json, last, token_answer
 
@@ -44,7 +45,8 @@ def test_introspection(bench: Bench, answer: Answer, wanted: bool, reason: Reaso
         (Answer(204), None, None),
         (Answer(503), Reason.IDP_HTTP_5XX, Counts.AUTH),
         (Answer(404), Reason.REVOCATION_FAILED, Counts.AUTH),
-        (as_json({"error": "unsupported_token_type"}, 400), Reason.REVOCATION_FAILED, Counts.AUTH),
+        (as_json({"error": "some_other"}, 400), Reason.REVOCATION_FAILED, Counts.AUTH),
+        (as_json({"error": "unsupported_token_type"}, 400), Reason.OAUTH_ERROR_OTHER, Counts.NONE),
         (as_json({"error": "invalid_client"}, 401), Reason.INVALID_CLIENT, Counts.NONE),
     ],
 )
@@ -96,3 +98,15 @@ def test_userinfo(bench: Bench, answer: Answer, reason: Reason | None, blame: Bl
     result = bench.run(TOKEN, UserInfo(name="userinfo"))
     assert (result.reason, result.blame) == (reason, blame), result.detail
     assert bench.server.seen[-1].headers["authorization"] == "Bearer at-1"
+
+
+@pytest.mark.parametrize(
+    ("audience", "blame"), [("orders", Blame.CONFIG), (["orders"], Blame.CONFIG), (None, Blame.PROVIDER)]
+)
+def test_a_token_for_another_resource_is_rightly_refused(bench: Bench, audience: object, blame: Blame) -> None:
+    """Userinfo need not take a token that was asked for an API: that is the flow file's mistake."""
+    claims = {} if audience is None else {"aud": audience}
+    bench.server.on("/token", token_answer(access_token=sign(claims, generate_key("HS256"), "HS256")))
+    bench.server.on("/userinfo", Answer(401))
+    result = bench.run(TOKEN, UserInfo(name="userinfo"))
+    assert (result.reason, result.blame) == (Reason.API_REJECTS_VALID_TOKEN, blame)

@@ -12,6 +12,7 @@ from otelprobe.reasons import Blame, Counts, Outcome, Reason
 from otelprobe.result import Fact
 from otelprobe.steps.call import Call
 from otelprobe.steps.token import Token, TokenExpect
+from otelprobe.tokens import generate_key, sign
 from tests.conftest import Answer
 from tests.steps.flows import Bench, as_json, last, token_answer
 
@@ -176,3 +177,15 @@ def test_the_token_that_was_issued_is_the_one_sent(bench: Bench) -> None:
     url = f"{bench.server.url}/api"
     bench.run(Token(name="first"), Token(name="second"), Call(name="a", url=url), Call(name="b", url=url, use="first"))
     assert [s.headers["authorization"] for s in bench.server.seen if s.path == "/api"] == ["Bearer two", "Bearer one"]
+
+
+@pytest.mark.parametrize(
+    ("claims", "reason"), [({"scope": "a"}, None), ({}, Reason.SCOPE_REDUCED), ({"scp": ["a"]}, None)]
+)
+def test_a_scope_that_was_dropped_without_a_word_is_seen_in_the_token(
+    bench: Bench, claims: dict[str, object], reason: Reason | None
+) -> None:
+    """An answer without `scope` means as requested, unless the RFC 9068 token itself says otherwise."""
+    token = sign(claims, generate_key("HS256"), "HS256", {"typ": "at+jwt"})
+    bench.server.on("/token", token_answer(access_token=token))
+    assert bench.run(Token(name="token", scope="a")).reason is reason

@@ -1,7 +1,8 @@
 """An identity provider, an API and an OTLP receiver in one process of its own, as quick as asyncio makes them.
 
 `python servers.py [--delay SECONDS]` prints its URL and serves until it is ended. Only `/slow` waits: it answers the delay
-after the request was read. Tokens are signed ahead, so that no cryptography is timed.
+after the request was read. `/counts` tells how often each page was asked for. Tokens are signed ahead, so that no
+cryptography is timed.
 """
 
 import argparse
@@ -9,6 +10,7 @@ import asyncio
 import json
 import selectors
 import time
+from collections import Counter
 from email.utils import formatdate
 
 from otelprobe.tokens import generate_key, public_jwk, sign
@@ -55,10 +57,12 @@ class Pages:
             "/slow": {"status": "ok"},
         }
         self._bodies = {path: json.dumps(document).encode() for path, document in documents.items()}
+        self._counts = Counter[str]()
 
     def answer(self, path: str) -> bytes:
         """Give the whole answer; an empty protobuf message, which OTLP exporters expect, for what is no page."""
-        body = self._bodies.get(path)
+        self._counts[path] += 1
+        body = json.dumps(self._counts).encode() if path == "/counts" else self._bodies.get(path)
         kind = "application/x-protobuf" if body is None else "application/json"
         head = f"HTTP/1.1 200 OK\r\nDate: {formatdate(usegmt=True)}\r\nContent-Type: {kind}\r\n"
         return f"{head}Content-Length: {len(body or b'')}\r\n\r\n".encode() + (body or b"")

@@ -66,11 +66,11 @@ class Collector(Process):
         self.grpc = f"127.0.0.1:{grpc}"
         self.http = f"http://127.0.0.1:{http}"
         addresses = {
-            "OTELPROBE_COLLECTOR_GRPC": self.grpc,
-            "OTELPROBE_COLLECTOR_HTTP": f"127.0.0.1:{http}",
-            "OTELPROBE_COLLECTOR_HEALTH": f"127.0.0.1:{health}",
-            "OTELPROBE_COLLECTOR_METRICS_HOST": "127.0.0.1",
-            "OTELPROBE_COLLECTOR_METRICS_PORT": str(self.metrics_port),
+            "OTELCOL_GRPC": self.grpc,
+            "OTELCOL_HTTP": f"127.0.0.1:{http}",
+            "OTELCOL_HEALTH": f"127.0.0.1:{health}",
+            "OTELCOL_METRICS_HOST": "127.0.0.1",
+            "OTELCOL_METRICS_PORT": str(self.metrics_port),
         }
         arguments = [f"--config={CONFIGS / file}" for file in files]
         if gates:

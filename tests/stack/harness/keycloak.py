@@ -1,0 +1,89 @@
+"""Keycloak from Maven Central, in development mode, with the realms of tests/stack/keycloak and its store in memory."""
+
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+
+from tests.stack.harness import cache
+from tests.stack.harness.faults import StackError
+from tests.stack.harness.ports import free_ports
+from tests.stack.harness.process import Process, answers
+
+VERSION = "26.7.0"
+REALMS = Path(__file__).resolve().parents[1] / "keycloak"
+REALM, REALM_REUSE = "shop", "shop-reuse"
+"""Refresh rotation is on in the first and off in the second."""
+
+ADMIN, ADMIN_PASSWORD = "admin", "keycloak-admin-canary"
+SECRET = "keycloak client+secret/canary%"
+USER, PASSWORD = "ann", "keycloak-password-canary"
+
+_ARTIFACT = f"org.keycloak:keycloak-quarkus-dist:{VERSION}:zip"
+_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
+_READY_SECONDS = 240.0
+
+
+def obtain() -> Path:
+    """Give the unpacked distribution; download it at first use (176 MB)."""
+    return cache.entry(f"keycloak-{VERSION}", _download) / f"keycloak-{VERSION}"
+
+
+def java() -> str:
+    """Give the path of Java. StackError unless it is 17 or newer."""
+    found = cache.need("java", "install a JDK, 17 or newer")
+    told = subprocess.run([found, "-version"], capture_output=True, text=True, check=False).stderr
+    words = told.split('"')
+    major = words[1].split(".")[0] if len(words) > 1 else ""
+    if not major.isdigit() or int(major) < 17:
+        raise StackError(f"make test-stack needs Java 17 or newer, found {told.splitlines()[0] if told else 'none'}")
+    return found
+
+
+def _download(folder: Path) -> None:
+    java()
+    maven = cache.need("mvn", "install Maven")
+    command = [maven, "-q", "-B", _PLUGIN, f"-Dartifact={_ARTIFACT}", f"-DoutputDirectory={folder}"]
+    cache.build(f"keycloak-{VERSION}", command, folder=folder)
+    (archive,) = folder.glob("*.zip")
+    with zipfile.ZipFile(archive) as file:
+        file.extractall(folder)
+    archive.unlink()
+
+
+def _home(folder: Path) -> Path:
+    """Make a home whose `data` is this run's own and whose programs are the cache's."""
+    source, home = obtain(), folder / "keycloak"
+    (home / "bin").mkdir(parents=True)
+    shutil.copy(source / "bin" / "kc.sh", home / "bin")  # a link would make the cache the home
+    for name in ("lib", "conf", "providers"):
+        (home / name).symlink_to(source / name)
+    (home / "data" / "import").mkdir(parents=True)
+    for realm in REALMS.glob("realm*.json"):
+        shutil.copy(realm, home / "data" / "import")
+    return home
+
+
+class Keycloak(Process):
+    """A Keycloak of its own. `issuer` gives the issuer of a realm."""
+
+    def __init__(self, folder: Path) -> None:
+        java()
+        port, management = free_ports(2)
+        self.url = f"http://127.0.0.1:{port}"
+        command: list[str | Path] = [
+            *("sh", _home(folder) / "bin" / "kc.sh", "start-dev", "--import-realm", "--db=dev-mem", "--cache=local"),
+            *("--http-host=127.0.0.1", f"--http-port={port}", "--health-enabled=true"),
+            f"--http-management-port={management}",
+        ]
+        environment = {
+            "KC_BOOTSTRAP_ADMIN_USERNAME": ADMIN,
+            "KC_BOOTSTRAP_ADMIN_PASSWORD": ADMIN_PASSWORD,
+            "JAVA_OPTS_APPEND": "-Xmx512m",
+        }
+        super().__init__("keycloak", command, log=folder / "keycloak.log", environment=environment)
+        self.wait_until(answers(f"{self.issuer(REALM)}/.well-known/openid-configuration"), _READY_SECONDS)
+
+    def issuer(self, realm: str = REALM) -> str:
+        """Give a realm's issuer."""
+        return f"{self.url}/realms/{realm}"

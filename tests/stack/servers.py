@@ -1,0 +1,108 @@
+"""The fixtures that start real servers, for the tests of this folder to import.
+
+A server that cannot be had or started fails the test with one line: it never skips it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from otelprobe.demo import start_demo
+from tests.stack.harness.collector import Collector
+from tests.stack.harness.faults import StackError
+from tests.stack.harness.jaeger import Jaeger
+from tests.stack.harness.keycloak import Keycloak
+from tests.stack.harness.kubernetes import KubernetesApi
+from tests.stack.harness.probe import Probe
+from tests.stack.harness.prometheus import Prometheus
+from tests.telemetry.receiver import Inbox, http_receiver
+
+if TYPE_CHECKING:
+    from otelprobe.demo.server import Demo
+
+StartCollector = Callable[..., Collector]
+MakeProbe = Callable[..., Probe]
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Turn what cannot be had into a failure without a stack trace."""
+    try:
+        yield
+    except StackError as error:
+        pytest.fail(str(error), pytrace=False)
+
+
+@pytest.fixture
+def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
+    """Give a Prometheus with an empty store, run with the shipped file."""
+    with told_in_one_line():
+        running = Prometheus(tmp_path)
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def jaeger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jaeger]:
+    """Give a Jaeger; a trace is found by its id, so that one serves every test."""
+    with told_in_one_line():
+        running = Jaeger(tmp_path_factory.mktemp("jaeger"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="session")
+def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
+    """Give a Keycloak with the realms of tests/stack/keycloak."""
+    with told_in_one_line():
+        running = Keycloak(tmp_path_factory.mktemp("keycloak"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def kubernetes(tmp_path: Path) -> Iterator[KubernetesApi]:
+    """Give a Kubernetes API that knows one pod of one CronJob."""
+    running = KubernetesApi(tmp_path)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def events() -> Iterator[Inbox]:
+    """Give an OTLP/HTTP receiver of our own in the place of Loki."""
+    with http_receiver() as inbox:
+        yield inbox
+
+
+@pytest.fixture
+def demo() -> Iterator["Demo"]:
+    """Give the embedded provider and API, healthy, over TLS."""
+    with start_demo(tls=True) as running:
+        yield running
+
+
+@pytest.fixture
+def start_collector(tmp_path: Path) -> Iterator[StartCollector]:
+    """Give what starts collectors with shipped files; all are ended with the test."""
+    with ExitStack() as running:
+
+        def start(*files: str, **options: Any) -> Collector:
+            with told_in_one_line():
+                return running.enter_context(Collector(tmp_path, *files, **options))
+
+        yield start
+
+
+@pytest.fixture
+def make_probe(demo: "Demo", tmp_path: Path, request: pytest.FixtureRequest) -> MakeProbe:
+    """Give what makes a probe of the demo, its flow named after the test."""
+
+    def make(endpoint: str, **options: Any) -> Probe:
+        name = request.node.name.replace("[", "-").rstrip("]").replace("_", "-").replace("/", "-")
+        return Probe(demo, tmp_path, **{"flow": name, "endpoint": endpoint, **options})
+
+    return make
