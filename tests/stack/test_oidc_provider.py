@@ -134,10 +134,10 @@ def test_encrypted_token(idp: OidcProvider, tmp_path: Path) -> None:
 
 
 def test_userinfo_with_a_token_for_an_api(idp: OidcProvider, tmp_path: Path) -> None:
-    """A token that is bound to a resource is refused at userinfo, by the provider itself."""
+    """A token that is bound to a resource is rightly refused at userinfo: the flow file asked for the wrong one."""
     steps = f"- discover\n- {{{ANN}, scope: openid orders:read, resource: [{API}], expect: {{scope: any}}}}\n- userinfo"
     result = run_text(tmp_path, flow_file(idp.issuer, steps))
-    assert verdict(result) == ("userinfo", Reason.API_REJECTS_VALID_TOKEN, Blame.PROVIDER, Counts.AUTH)
+    assert verdict(result) == ("userinfo", Reason.API_REJECTS_VALID_TOKEN, Blame.CONFIG, Counts.NONE)
 
 
 def test_userinfo_without_openid(idp: OidcProvider, tmp_path: Path) -> None:
@@ -154,7 +154,7 @@ def test_structured_tokens_are_not_introspected(idp: OidcProvider, tmp_path: Pat
     assert result.detail is not None
     assert "unsupported_token_type" in result.detail
     result = run_text(tmp_path, flow_file(idp.issuer, f"- discover\n- {{{CLIENT}}}\n- revoke"))
-    assert verdict(result) == ("revoke", Reason.REVOCATION_FAILED, Blame.PROVIDER, Counts.AUTH)
+    assert verdict(result) == ("revoke", Reason.OAUTH_ERROR_OTHER, Blame.CONFIG, Counts.NONE)
 
 
 def test_reuse_ends_the_family(idp: OidcProvider, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ class Blackbox(Process):
         self.url = f"http://127.0.0.1:{port}"
         config = folder / "blackbox.yml"
         config.write_text("modules: {http: {prober: http, timeout: 5s}}\n", encoding="utf-8")
-        command = [
+        command: list[str | Path] = [
             MODULE.obtain() / "blackbox_exporter",
             f"--config.file={config}",
             f"--web.listen-address=127.0.0.1:{port}",

@@ -46,7 +46,7 @@ class Jaeger(Process):
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         self.otlp = f"127.0.0.1:{ports['otlp']}"
         self.url = f"http://127.0.0.1:{ports['query']}"
-        command = [MODULE.obtain() / "jaeger", f"--config={_config(folder, ports)}"]
+        command: list[str | Path] = [MODULE.obtain() / "jaeger", f"--config={_config(folder, ports)}"]
         super().__init__("jaeger", command, log=folder / "jaeger.log")
         self._http = session()
         self.wait_until(answers(f"{self.url}/api/services"), 30)

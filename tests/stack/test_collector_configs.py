@@ -1,0 +1,242 @@
+"""Each file of collector-config is run unchanged by the official collector and carries real data to real stores."""
+
+import time
+from pathlib import Path
+
+import pytest
+
+from otelprobe.telemetry import schema
+from otelprobe.telemetry.schema import Instrument, prometheus_label, prometheus_name
+from tests.stack.harness import collector
+from tests.stack.harness.collector import Collector
+from tests.stack.harness.jaeger import Jaeger
+from tests.stack.harness.kubernetes import CRONJOB, NAMESPACE, POD, POD_UID, KubernetesApi
+from tests.stack.harness.process import eventually
+from tests.stack.harness.prometheus import Prometheus
+from tests.stack.servers import (  # noqa: F401 - fixtures
+    MakeProbe,
+    StartCollector,
+    demo,
+    events,
+    jaeger,
+    kubernetes,
+    make_probe,
+    prometheus,
+    start_collector,
+    told_in_one_line,
+)
+from tests.stack.telemetry_checks import (
+    DERIVED,
+    NOT_IN_THE_DEMO,
+    ONE_SHOT_GAUGES,
+    assert_whole_trace,
+    await_metric,
+)
+from tests.telemetry.receiver import Inbox
+
+from otelprobe.demo.server import Demo
+
+_OTHERS = {"compose.yaml", "loki.yaml", "grafana-datasources.yaml"}
+FILES = sorted(path.name for path in collector.CONFIGS.glob("*.yaml") if path.name not in _OTHERS)
+_RUNS = 20
+_ONE_SHOT = {"OTEL_RESOURCE_ATTRIBUTES": f"otelprobe.mode=one_shot,k8s.pod.uid={POD_UID}"}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_the_collector_takes_every_file(file: str, tmp_path: Path) -> None:
+    """`otelcol validate` has nothing to say against a shipped file as it is, apart from where its queue may be."""
+    with told_in_one_line():
+        said = collector.validate(collector.CONFIGS / file, {"OTELCOL_QUEUE_DIR": str(tmp_path)})
+    assert said == ""
+
+
+@pytest.fixture
+def start_gateway(
+    start_collector: StartCollector,
+    kubernetes: KubernetesApi,
+    prometheus: Prometheus,
+    jaeger: Jaeger,
+    events: Inbox,
+    tmp_path: Path,
+) -> StartCollector:
+    """Give what starts gateway.yaml in front of Prometheus, Jaeger and a receiver of events."""
+    environment = {
+        **kubernetes.environment,
+        "OTELCOL_TRACES": jaeger.otlp,
+        "OTELCOL_PROMETHEUS_OTLP": prometheus.otlp,
+        "OTELCOL_REMOTE_WRITE": prometheus.remote_write,
+        "OTELCOL_LOKI": events.endpoint,
+        "OTELCOL_QUEUE_DIR": str(tmp_path / "queue"),
+        "OTELCOL_ONE_SHOT_INTERVAL": "1s",
+    }
+
+    def start(**more: str) -> Collector:
+        return start_collector("gateway.yaml", name=f"gateway-{time.monotonic_ns()}", environment=environment | more)
+
+    return start
+
+
+@pytest.mark.parametrize("exporter", ["otlphttp/prometheus", "prometheusremotewrite"])
+def test_the_gateway_brings_every_metric_of_a_long_lived_prober(
+    exporter: str, start_gateway: StartCollector, prometheus: Prometheus, make_probe: MakeProbe, demo: Demo
+) -> None:
+    """Prometheus has every metric of the schema by its final name, with the schema's labels and no others."""
+    gateway = start_gateway(OTELCOL_METRICS_EXPORTER=exporter)
+    with make_probe(gateway.http).run():
+        await_metric(prometheus, schema.FLOW_UP, wanted=schema.FLOW_UP.all_attributes)
+        for fault in ("wrong-audience", "token-down"):
+            demo.set_faults([fault])
+            wait_for_reason(prometheus, fault)
+        for metric in schema.METRICS:
+            if metric not in NOT_IN_THE_DEMO:
+                await_metric(prometheus, metric, wanted=metric.all_attributes)
+
+
+def wait_for_reason(prometheus: Prometheus, fault: str) -> None:
+    """Wait until the runs of a fault are counted."""
+    reason = {"wrong-audience": "audience_mismatch", "token-down": "idp_http_5xx"}[fault]
+    expression = f'{prometheus_name(schema.FLOW_RUNS)}{{{prometheus_label(schema.ERROR_TYPE)}="{reason}"}}'
+    eventually(lambda: prometheus.query(expression), 30, expression)
+
+
+def test_one_shot_runs_count_as_those_of_a_long_lived_prober(
+    start_gateway: StartCollector, prometheus: Prometheus, jaeger: Jaeger, events: Inbox, make_probe: MakeProbe
+) -> None:
+    """Twenty runs as of a CronJob: increase() says twenty, under the names and labels of the long-lived mode."""
+    begun = time.time()
+    probe = make_probe(start_gateway().http)
+    flows = [probe.once(**_ONE_SHOT) for _ in range(_RUNS)]
+    for metric in ONE_SHOT_GAUGES:
+        await_metric(prometheus, metric, wanted=metric.owner)
+    for metric, span in DERIVED.items():
+        if metric is not schema.VALIDATION_FAILURES:  # none failed
+            wanted = set(metric.all_attributes) & set(span) - _ONLY_ON_FAILURES
+            await_metric(prometheus, metric, wanted=wanted)
+    for metric in (schema.FLOW_RUNS, schema.FLOW_DURATION, schema.AUTH_TIME, schema.API_TIME):
+        await_increase(prometheus, metric, probe.flow)
+    await_increase(prometheus, schema.STEP_RUNS, probe.flow, f'{prometheus_label(schema.STEP)}="token"')
+    await_increase(prometheus, schema.STEP_DURATION, probe.flow, f'{prometheus_label(schema.STEP)}="token"')
+    assert_whole_trace(jaeger.spans(flows[-1]["trace_id"]), flows[-1])
+    assert_exemplar_leads_to(prometheus, {flow["trace_id"] for flow in flows}, begun)
+    assert sum(record.event_name == schema.FLOW_COMPLETED.name for record in events.records) == _RUNS
+
+
+_ONLY_ON_FAILURES = {schema.ERROR_TYPE, schema.BLAME, schema.COUNTS}
+
+
+def await_increase(prometheus: Prometheus, metric: schema.Metric, flow: str, selector: str = "") -> None:
+    """Wait until increase() over the last hour, summed over all series, is the number of runs."""
+    suffix = "_count" if metric.instrument is Instrument.HISTOGRAM else ""
+    matchers = ", ".join(filter(None, (f'{prometheus_label(schema.FLOW)}="{flow}"', selector)))
+    expression = f"round(sum(increase({prometheus_name(metric)}{suffix}{{{matchers}}}[1h])))"
+
+    def look() -> bool:
+        found = prometheus.query(expression)
+        return bool(found) and found[0][1] == _RUNS
+
+    eventually(look, 20, f"{expression} of {_RUNS}; it is {prometheus.query(expression)}")
+
+
+def assert_exemplar_leads_to(prometheus: Prometheus, traces: set[str], begun: float) -> None:
+    """A histogram made from spans has an exemplar whose trace is one of these."""
+    found = prometheus.exemplars(f"{prometheus_name(schema.FLOW_DURATION)}_bucket", begun, time.time() + 60)
+    assert found
+    assert {exemplar["labels"]["trace_id"] for exemplar in found} <= traces
+
+
+def test_the_gateway_names_the_pod(start_gateway: StartCollector, jaeger: Jaeger, make_probe: MakeProbe) -> None:
+    """A span whose resource has the pod's uid gets the names of pod, namespace and CronJob."""
+    flow = make_probe(start_gateway().http).once(**_ONE_SHOT)
+    spans = eventually(lambda: jaeger.spans(flow["trace_id"]), 15, "trace")
+    wanted = {"k8s.pod.name": POD, "k8s.namespace.name": NAMESPACE, "k8s.cronjob.name": CRONJOB}
+    assert wanted.items() <= spans[0]["resource"].items()
+
+
+def test_the_sidecar_drains_before_it_stops(
+    start_gateway: StartCollector,
+    start_collector: StartCollector,
+    prometheus: Prometheus,
+    jaeger: Jaeger,
+    events: Inbox,
+    make_probe: MakeProbe,
+) -> None:
+    """A sidecar that is told to stop right after a run has passed everything on: trace, gauges and events."""
+    gateway = start_gateway()
+    sidecar = start_collector("sidecar.yaml", name="sidecar", environment={"OTELCOL_GATEWAY": gateway.grpc})
+    flow = make_probe(sidecar.http).once(**_ONE_SHOT)
+    assert sidecar.stop() == 0
+    assert_whole_trace(eventually(lambda: jaeger.spans(flow["trace_id"]), 15, "trace"), flow)
+    await_metric(prometheus, schema.FLOW_UP, wanted=schema.FLOW_UP.all_attributes)
+    events.wait(lambda: any(r.event_name == schema.FLOW_COMPLETED.name for r in events.records))
+
+
+def test_the_gateway_forgets_nothing_when_it_dies_while_a_store_is_away(
+    start_gateway: StartCollector, events: Inbox, make_probe: MakeProbe
+) -> None:
+    """What a store did not take is on disk: after a crash and a restart every event arrives."""
+    events.mode = "503"
+    first = start_gateway()
+    flow = make_probe(first.http).once(**_ONE_SHOT)
+    events.wait(lambda: bool(events.bodies), 15)
+    first.kill()
+    events.mode = "ok"
+    start_gateway()
+    events.wait(lambda: any(r.trace_id.hex() == flow["trace_id"] for r in events.records), 30)
+    names = [r.event_name for r in events.records]
+    assert names.count(schema.FLOW_COMPLETED.name) >= 1
+    assert {schema.AUDIT_ISSUED.name, schema.AUDIT_VALIDATED.name} <= set(names)
+
+
+def test_tail_sampling_keeps_the_failed_and_drops_the_healthy(
+    start_collector: StartCollector, jaeger: Jaeger, make_probe: MakeProbe, demo: Demo
+) -> None:
+    """Behind the load balancer, with no share for the healthy, only the trace of the failed run reaches the store."""
+    settings = {"OTELCOL_TRACES": jaeger.otlp, "OTELCOL_DECISION_WAIT": "1s", "OTELCOL_KEEP_PERCENT": "0",
+                "OTELCOL_SLOW_MS": "60000"}  # fmt: skip
+    sampler = start_collector("tail-sampling.yaml", name="sampler", environment=settings)
+    host, port = sampler.grpc.split(":")
+    balancer = start_collector(
+        "load-balancer.yaml",
+        name="balancer",
+        environment={"OTELCOL_SAMPLERS": host, "OTELCOL_SAMPLERS_PORT": port},
+    )
+    traces_only = {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
+    probe = make_probe(balancer.http)
+    healthy = probe.once(**traces_only)
+    demo.set_faults(["wrong-audience"])
+    failed = probe.once(**traces_only)
+    assert (healthy["outcome"], failed["outcome"]) == ("pass", "fail")
+    assert_whole_trace(eventually(lambda: jaeger.spans(failed["trace_id"]), 20, "trace of the failed run"), failed)
+    assert jaeger.spans(healthy["trace_id"]) == []
+
+
+def test_prometheus_can_scrape(
+    start_collector: StartCollector,
+    jaeger: Jaeger,
+    events: Inbox,
+    make_probe: MakeProbe,
+    demo: Demo,
+    tmp_path: Path,
+) -> None:
+    """A Prometheus that fetches has the same names and labels, one prober's job and instance, and exemplars."""
+    from tests.stack.harness.ports import free_ports  # noqa: PLC0415
+
+    (port,) = free_ports(1)
+    environment = {
+        "OTELCOL_SCRAPE": f"127.0.0.1:{port}",
+        "OTELCOL_TRACES": jaeger.otlp,
+        "OTELCOL_LOKI": events.endpoint,
+    }
+    running = start_collector("prometheus-scrape.yaml", environment=environment)
+    config = tmp_path / "scrape.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s}\n"
+        "scrape_configs:\n"
+        f"  - {{job_name: collector, honor_labels: true, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}\n",
+        encoding="utf-8",
+    )
+    del environment
+    with told_in_one_line(), Prometheus(tmp_path, config=config) as prometheus, make_probe(running.http).run():
+        for metric in schema.METRICS:
+            if metric not in NOT_IN_THE_DEMO:
+                eventually(lambda name=metric: prometheus.series(prometheus_name(name)), 30, metric.name)
