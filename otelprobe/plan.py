@@ -1,7 +1,7 @@
 """Config to FlowPlan: providers merged in, needs and makes checked; after this only the target can fail."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from otelprobe.config.faults import ConfigError, Fault, Path, suggest
 from otelprobe.config.models import Config, Flow
@@ -98,6 +98,7 @@ def _wiring_faults(flow: Flow, provider: Provider | None) -> Iterator[tuple[Path
         yield from _missing_needs(step, provider, made, where)
         yield from _wrong_references(step, made, where)
         yield from _unfilled(step, captured, where)
+        yield from _idle(step, where)
         made.extend((step.name, kind) for kind in step.made())
         captured |= set(step.capture)
 
@@ -119,6 +120,16 @@ def _wrong_references(step: Step, made: list[tuple[str, type[Artifact]]], where:
     for member, name in step.references():
         if name not in names:
             yield (*where, *member), f"no earlier step that makes something has that name; {suggest(name, names)}"
+
+
+def _idle(step: Step, where: Path) -> Iterator[tuple[Path, str]]:
+    """Find expectations that would never be looked at."""
+    if step.answers:
+        return
+    if step.capture:
+        yield (*where, "capture"), f"{step.kind} has no answer to capture from: capture in another step"
+    if replace(step.expect, max_duration=None) != type(step.expect)():
+        yield (*where, "expect"), f"{step.kind} has no answer to compare: only max_duration can be expected of it"
 
 
 def _unfilled(step: Step, captured: set[str], where: Path) -> Iterator[tuple[Path, str]]:

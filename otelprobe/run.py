@@ -17,6 +17,7 @@ from otelprobe.reasons import CheckFailed, Outcome, Reason
 from otelprobe.result import Exchange, Fact, FactValue, FlowResult, StepResult, Warn
 from otelprobe.state import Memory, State
 from otelprobe.step import Context, Done, Made, Step, StepFailed, capture_values
+from otelprobe.template import names_in
 
 SKEW_WORTH_A_WARNING = 30.0
 """Seconds: skew that breaks nothing is a fact, and a warning above this (reasons.md, rule 5)."""
@@ -139,8 +140,10 @@ class _Run:
         )
 
     def _has_needs(self, step: Step) -> bool:
+        """Tell whether what a clean-up step needs was made, and what it fills in was captured."""
         kinds = step.required(self._plan.provider)
-        return all(any(isinstance(m.artifact, kind) for m in self._made) for kind in kinds)
+        made = all(any(isinstance(m.artifact, kind) for m in self._made) for kind in kinds)
+        return made and names_in(step.templates()) <= self._captured.keys()
 
     def _skip(self, index: int, step: Step) -> StepResult:
         now = self._tools.clock.time_ns()

@@ -216,7 +216,7 @@ class Server:
             raise
         self._publisher.start()
         self._phase = "ready"
-        _log.info("%d flows are scheduled", len(plans))
+        _log.info("flows scheduled: %d", len(plans))
 
     def _listen(self) -> "HealthServer | None":
         if self._options.listen is None:
@@ -253,7 +253,7 @@ class Server:
         try:
             plans = self._work.load_plans()
             self._scheduler.replace(plans)
-            text = f"{len(plans)} flows are scheduled"
+            text = f"flows scheduled: {len(plans)}"
         except self._work.faults as error:
             fault = text = str(error)
         except Exception as error:  # noqa: BLE001 - whatever is wrong with new files, the old plans stay in force

@@ -227,6 +227,7 @@ class Step:
     Class facts: `kind` (its word in the flow file), `layer` (whose part it exercises), `needs` and `makes` (kinds of
     artifact), `uses_provider`, `own_reasons` (the reasons it can end with besides transport ones, for series at zero).
     `default_redirects` as docs/flow-file.md lists. `counted` False keeps its time out of auth and API latency.
+    `answers` False: it has no one answer that `expect` (but for `max_duration`) and `capture` could be read from.
     """
 
     kind: ClassVar[str]
@@ -237,6 +238,7 @@ class Step:
     own_reasons: ClassVar[frozenset[Reason]] = frozenset()
     default_redirects: ClassVar[Redirects] = Redirects.NONE
     counted: ClassVar[bool] = True
+    answers: ClassVar[bool] = True
 
     name: str = ""
     timeout: Duration | None = None

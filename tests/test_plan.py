@@ -88,3 +88,16 @@ def test_every_fault_of_every_flow_comes_at_once(tmp_path: Path) -> None:
         build(load([path]))
     assert len(caught.value.faults) >= 3
     assert str(caught.value).count("flows.yaml:") == len(caught.value.faults)
+
+
+@pytest.mark.parametrize(
+    ("steps", "words"),
+    [
+        (["discover", "keys", "token", "{step: verify, expect: {status: 200}}"], "only max_duration"),
+        (["discover", "keys", "token", "{step: verify, capture: {a: $.a}}"], "no answer to capture"),
+        (["discover", "token", "{step: reject, url: 'https://a.example/', capture: {a: $.a}}"], "no answer to capture"),
+    ],
+)
+def test_what_would_never_be_looked_at_is_refused(tmp_path: Path, steps: list[str], words: str) -> None:
+    """An expectation that can never fail is a mistake of the flow file."""
+    assert any(words in text for _, text in faults(tmp_path, *steps))

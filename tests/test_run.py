@@ -198,3 +198,11 @@ def test_auth_and_api_time_are_those_of_their_layers(count: int) -> None:
     assert result.auth_duration == pytest.approx(sum(s.duration for s in result.steps))
     assert result.api_duration == 0.0
     assert time.time_ns() - result.end_ns < 10**9
+
+
+def test_a_clean_up_whose_value_was_never_captured_is_skipped(server: Server) -> None:
+    """The step that should have given the value failed: there is nothing to clean up, and no bug to report."""
+    clean = Call(name="clean", url=f"{server.url}/${{id}}", always=True)
+    create = Call(name="create", url=f"{server.url}/", capture={"id": "$.id"})
+    result = run_flow(plan(create, clean), tools())
+    assert [s.outcome for s in result.steps] == [Outcome.FAIL, Outcome.SKIP]

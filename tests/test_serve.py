@@ -314,7 +314,7 @@ def test_a_reload_takes_the_new_plans(harness: Harness) -> None:
     assert eventually(lambda: "b" in harness.published)
     status, detail = harness.ask("/readyz")
 
-    assert harness.reloads == [(True, "2 flows are scheduled")]
+    assert harness.reloads == [(True, "flows scheduled: 2")]
     assert (status, detail["flows"]) == (200, 2)
     assert detail["last_reload"]["ok"] is True  # type: ignore[index] # JSON
 

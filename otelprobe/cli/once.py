@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from otelprobe.cli.export import telemetry_settings
 from otelprobe.cli.inputs import add_files, add_settings, read_plans, read_settings, telling_faults
+from otelprobe.cli.logs import set_up_logs
 from otelprobe.cli.terminal import for_encoding, wants_color
 from otelprobe.config.models import Telemetry as TelemetryBlock
 from otelprobe.config.settings import Settings
@@ -66,6 +67,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _once(args: argparse.Namespace) -> int:
     settings = read_settings(args)
+    set_up_logs(settings.log_level, settings.log_format)
     config, plans = read_plans(settings, args.flow)
     return run_plans(plans, config.telemetry, settings, Report.of(args, settings))
 

@@ -67,7 +67,7 @@ def _flow(plan: FlowPlan, *, ours: bool) -> Iterator[str]:
     labels = ", ".join(f"{k}={v}" for k, v in plan.labels.items())
     if labels:
         yield f"  labels {labels}"
-    for name, value in plan.objectives.items():
+    for name, value in sorted(plan.objectives.items() - {("interval", plan.every)}):
         yield f"  objective {name}  {value:.4%}" if name == "availability" else f"  objective {name}  {_seconds(value)}"
     for number, step in enumerate(plan.steps, 1):
         yield from _step(number, step, plan)

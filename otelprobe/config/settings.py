@@ -35,7 +35,7 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Listen:
-    """Where the health endpoints are served."""
+    """Where the health endpoints are served. An empty host is every address, of IPv6 and IPv4."""
 
     host: str
     port: int
@@ -56,7 +56,7 @@ def parse_listen(value: object) -> Listen | None:
     match = _LISTEN.fullmatch(value) if isinstance(value, str) else None
     if not match or int(match[2]) > 65535:
         raise ValueError("not an address: write host:port, :port for every address, or none")
-    return Listen(match[1].strip("[]") or "0.0.0.0", int(match[2]))  # noqa: S104 - the operator wrote :port
+    return Listen(match[1].strip("[]"), int(match[2]))
 
 
 def parse_paths(value: object) -> tuple[str, ...]:

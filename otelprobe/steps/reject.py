@@ -76,6 +76,7 @@ class Reject(Step):
     """
 
     kind: ClassVar[str] = "reject"
+    answers: ClassVar[bool] = False
     layer: ClassVar[Layer] = Layer.API
     counted: ClassVar[bool] = False
     needs: ClassVar[tuple[type[Artifact], ...]] = (Tokens,)

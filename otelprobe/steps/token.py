@@ -73,6 +73,8 @@ class Token(Step):
             yield "username" if self.username is not None else "password", "goes with grant: password only"
         if self.grant != "refresh_token" and self.refresh_token is not None:
             yield "refresh_token", "goes with grant: refresh_token only"
+        if self.cache == "reuse" and self.capture:
+            yield "capture", "a reused token has no answer to capture from: use cache: fresh"
         reserved = sorted(
             set(self.params) & {"grant_type", "client_id", "client_secret", "password", "refresh_token", "scope"}
         )

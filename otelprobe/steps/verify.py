@@ -84,6 +84,7 @@ class Verify(Step):
     """
 
     kind: ClassVar[str] = "verify"
+    answers: ClassVar[bool] = False
     layer: ClassVar[Layer] = Layer.AUTH
     makes: ClassVar[tuple[type[Artifact], ...]] = (Claims,)
     own_reasons: ClassVar[frozenset[Reason]] = frozenset(

@@ -51,7 +51,7 @@ def test_every_setting_is_read_from_text(monkeypatch: pytest.MonkeyPatch) -> Non
         monkeypatch.setenv(f"OTELPROBE_{name}", value)
     assert load_settings({}) == Settings(
         config=("/etc/a", "/etc/b"), log_level="debug", log_format="json", color="never", state_dir="007",
-        spool_dir="/spool", location="eu-1", listen=Listen("0.0.0.0", 8080), workers=8, shard=Shard(1, 3),
+        spool_dir="/spool", location="eu-1", listen=Listen("", 8080), workers=8, shard=Shard(1, 3),
         start_jitter=0.0, require_delivery=True,
     )  # fmt: skip
     assert len(values) == len(Settings.__dataclass_fields__) - 1

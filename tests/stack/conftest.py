@@ -16,6 +16,17 @@ from typing import Any
 import pytest
 import requests
 
+from tests.stack.servers import (  # noqa: F401 - the fixtures of the other servers
+    demo,
+    events,
+    jaeger,
+    keycloak,
+    kubernetes,
+    make_probe,
+    prometheus,
+    start_collector,
+)
+
 HERE = Path(__file__).parent / "oidc_provider"
 CACHE = Path(__file__).parents[2] / ".cache" / "stack"
 SECRET = "stack client+secret/canary%"

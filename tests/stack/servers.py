@@ -98,11 +98,10 @@ def start_collector(tmp_path: Path) -> Iterator[StartCollector]:
 
 
 @pytest.fixture
-def make_probe(demo: "Demo", tmp_path: Path, request: pytest.FixtureRequest) -> MakeProbe:
-    """Give what makes a probe of the demo, its flow named after the test."""
+def make_probe(demo: "Demo", tmp_path: Path) -> MakeProbe:
+    """Give what makes a probe of the demo that sends to an endpoint."""
 
-    def make(endpoint: str, **options: Any) -> Probe:
-        name = request.node.name.replace("[", "-").rstrip("]").replace("_", "-").replace("/", "-")
-        return Probe(demo, tmp_path, **{"flow": name, "endpoint": endpoint, **options})
+    def make(endpoint: str) -> Probe:
+        return Probe(demo, tmp_path, flow="shop", endpoint=endpoint)
 
     return make

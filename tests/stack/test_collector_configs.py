@@ -4,27 +4,19 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
+from otelprobe.demo.server import Demo
 from otelprobe.telemetry import schema
 from otelprobe.telemetry.schema import Instrument, prometheus_label, prometheus_name
 from tests.stack.harness import collector
 from tests.stack.harness.collector import Collector
 from tests.stack.harness.jaeger import Jaeger
 from tests.stack.harness.kubernetes import CRONJOB, NAMESPACE, POD, POD_UID, KubernetesApi
+from tests.stack.harness.ports import free_ports
 from tests.stack.harness.process import eventually
 from tests.stack.harness.prometheus import Prometheus
-from tests.stack.servers import (  # noqa: F401 - fixtures
-    MakeProbe,
-    StartCollector,
-    demo,
-    events,
-    jaeger,
-    kubernetes,
-    make_probe,
-    prometheus,
-    start_collector,
-    told_in_one_line,
-)
+from tests.stack.servers import MakeProbe, StartCollector, told_in_one_line
 from tests.stack.telemetry_checks import (
     DERIVED,
     NOT_IN_THE_DEMO,
@@ -33,8 +25,6 @@ from tests.stack.telemetry_checks import (
     await_metric,
 )
 from tests.telemetry.receiver import Inbox
-
-from otelprobe.demo.server import Demo
 
 _OTHERS = {"compose.yaml", "loki.yaml", "grafana-datasources.yaml"}
 FILES = sorted(path.name for path in collector.CONFIGS.glob("*.yaml") if path.name not in _OTHERS)
@@ -83,13 +73,18 @@ def test_the_gateway_brings_every_metric_of_a_long_lived_prober(
     """Prometheus has every metric of the schema by its final name, with the schema's labels and no others."""
     gateway = start_gateway(OTELCOL_METRICS_EXPORTER=exporter)
     with make_probe(gateway.http).run():
-        await_metric(prometheus, schema.FLOW_UP, wanted=schema.FLOW_UP.all_attributes)
-        for fault in ("wrong-audience", "token-down"):
-            demo.set_faults([fault])
-            wait_for_reason(prometheus, fault)
-        for metric in schema.METRICS:
-            if metric not in NOT_IN_THE_DEMO:
-                await_metric(prometheus, metric, wanted=metric.all_attributes)
+        await_every_metric(prometheus, demo)
+
+
+def await_every_metric(prometheus: Prometheus, demo: Demo) -> None:
+    """Wait until all that the demo's flow can show is there, with the labels that only failures have."""
+    await_metric(prometheus, schema.FLOW_UP, wanted=schema.FLOW_UP.all_attributes)
+    for fault in ("wrong-audience", "token-down"):
+        demo.set_faults([fault])
+        wait_for_reason(prometheus, fault)
+    for metric in schema.METRICS:
+        if metric not in NOT_IN_THE_DEMO:
+            await_metric(prometheus, metric, wanted=metric.all_attributes)
 
 
 def wait_for_reason(prometheus: Prometheus, fault: str) -> None:
@@ -211,32 +206,20 @@ def test_tail_sampling_keeps_the_failed_and_drops_the_healthy(
 
 
 def test_prometheus_can_scrape(
-    start_collector: StartCollector,
-    jaeger: Jaeger,
-    events: Inbox,
-    make_probe: MakeProbe,
-    demo: Demo,
-    tmp_path: Path,
+    start_collector: StartCollector, jaeger: Jaeger, events: Inbox, make_probe: MakeProbe, demo: Demo, tmp_path: Path
 ) -> None:
-    """A Prometheus that fetches has the same names and labels, one prober's job and instance, and exemplars."""
-    from tests.stack.harness.ports import free_ports  # noqa: PLC0415
-
+    """A Prometheus that fetches has every metric under the same name, the same labels, and exemplars."""
     (port,) = free_ports(1)
-    environment = {
-        "OTELCOL_SCRAPE": f"127.0.0.1:{port}",
-        "OTELCOL_TRACES": jaeger.otlp,
-        "OTELCOL_LOKI": events.endpoint,
-    }
+    address = f"127.0.0.1:{port}"
+    environment = {"OTELCOL_SCRAPE": address, "OTELCOL_TRACES": jaeger.otlp, "OTELCOL_LOKI": events.endpoint}
     running = start_collector("prometheus-scrape.yaml", environment=environment)
     config = tmp_path / "scrape.yml"
-    config.write_text(
-        "global: {scrape_interval: 1s}\n"
-        "scrape_configs:\n"
-        f"  - {{job_name: collector, honor_labels: true, static_configs: [{{targets: ['127.0.0.1:{port}']}}]}}\n",
-        encoding="utf-8",
-    )
-    del environment
-    with told_in_one_line(), Prometheus(tmp_path, config=config) as prometheus, make_probe(running.http).run():
-        for metric in schema.METRICS:
-            if metric not in NOT_IN_THE_DEMO:
-                eventually(lambda name=metric: prometheus.series(prometheus_name(name)), 30, metric.name)
+    job = {"job_name": "collector", "honor_labels": True, "static_configs": [{"targets": [address]}]}
+    config.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}), encoding="utf-8")
+    with told_in_one_line():
+        prometheus = Prometheus(tmp_path, config=config)
+    with prometheus, make_probe(running.http).run():
+        begun = time.time()
+        await_every_metric(prometheus, demo)
+        assert prometheus.exemplars(f"{prometheus_name(schema.FLOW_DURATION)}_bucket", begun, time.time() + 60)
+    events.wait(lambda: any(r.event_name == schema.FLOW_FAILED.name for r in events.records))

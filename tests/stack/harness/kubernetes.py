@@ -13,6 +13,9 @@ from urllib.parse import parse_qs, urlsplit
 import yaml
 
 NAMESPACE, CRONJOB, JOB = "monitoring", "checks", "checks-29000000"
+_CREATED = "2025-02-19T21:20:00Z"
+"""The minute that the job's name counts: by that the collector knows a CronJob's job."""
+
 POD, POD_UID = f"{JOB}-abcde", "6f2d3c1e-0000-4000-8000-000000000001"
 
 
@@ -27,7 +30,7 @@ def _owner(kind: str, name: str) -> list[dict[str, Any]]:
 _POD = {
     "apiVersion": "v1",
     "kind": "Pod",
-    "metadata": _meta(POD, ownerReferences=_owner("Job", JOB)) | {"uid": POD_UID},
+    "metadata": _meta(POD, ownerReferences=_owner("Job", JOB), creationTimestamp=_CREATED) | {"uid": POD_UID},
     "spec": {"nodeName": "node-1", "containers": [{"name": "otelprobe", "image": "otelprobe"}]},
     "status": {"podIP": "10.0.0.7", "startTime": "2026-01-01T00:00:00Z", "phase": "Running"},
 }
