@@ -14,9 +14,16 @@ class ApiKey:
     """An API key in exactly one of a header, a query parameter or a cookie of the given name."""
 
     header: str | None = None
+    """Name of the header that carries the key."""
+
     query: str | None = None
+    """Name of the query parameter that carries the key."""
+
     cookie: str | None = None
+    """Name of the cookie that carries the key."""
+
     value: SecretRef
+    """The key itself."""
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Say what does not fit together."""
@@ -29,7 +36,10 @@ class Basic:
     """A user name and a password (RFC 7617)."""
 
     username: str
+    """User name."""
+
     password: SecretRef
+    """Password."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,11 +51,22 @@ class Auth:
     """
 
     bearer: str | None = None
+    """Name of the step whose token to send."""
+
     api_key: ApiKey | None = None
+    """An API key in a header, a query parameter or a cookie."""
+
     basic: Basic | None = None
+    """User name and password (RFC 7617)."""
+
     cookie: str | None = None
+    """Name of the `login` step whose session cookie to send."""
+
     none: bool = False
+    """Send no credential."""
+
     scheme: str | None = None
+    """Word before the token in place of `Bearer`; an empty one sends the raw token."""
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Say what does not fit together."""

@@ -196,12 +196,25 @@ class Expect:
     """
 
     status: Statuses | None = None
+    """`200`, `2xx`, or a list of them; the default depends on the kind of step."""
+
     headers: Mapping[str, ValueMatcher] = field(default_factory=dict)
+    """Header name to value or matcher."""
+
     json: Mapping[JsonPath, ValueMatcher] = field(default_factory=dict)
+    """JSONPath to value or matcher."""
+
     body: Regex | None = None
+    """Regular expression, searched in the body's text."""
+
     max_duration: Duration | None = None
+    """Longest time of the step, without control requests; a longer one is `too_slow`."""
+
     max_size: Size | None = None
+    """Largest body."""
+
     max_clock_skew: Duration | None = None
+    """Largest difference of the peer's `Date` and our clock; by default more than 30 s is a warning."""
 
 
 def check_answer(reply: Reply, expect: Expect) -> None:

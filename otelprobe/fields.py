@@ -195,7 +195,10 @@ class SecretRef:
     """Where a secret is read from, at each use, so that a rotated one is picked up: an environment variable or a file."""
 
     env: str | None = None
+    """Name of an environment variable."""
+
     file: str | None = None
+    """Path of a file; a line end after the secret is cut off."""
 
     def read(self) -> str:
         """Read the secret. A trailing line end of a file is cut off. CheckFailed(secret_missing) if there is none."""
@@ -229,14 +232,33 @@ class HttpOptions:
     """
 
     timeout: Duration | None = None
+    """Total of one request, from name look-up to last byte, not per read; default 5s."""
+
     proxy: ProxyUrl | None = None
+    """HTTP proxy, without user and password; `none` ignores the proxy variables too."""
+
     ca_file: str | None = None
+    """CA certificates in PEM, a file or a directory, in place of the default ones."""
+
     client_cert: str | None = None
+    """Client certificate in PEM, for mutual TLS."""
+
     client_key: str | None = None
+    """Its key in PEM, if that is in another file; not encrypted."""
+
     ip_version: IpVersion | None = None
+    """Connect by this version of IP only."""
+
     headers: Mapping[str, str | SecretRef] = field(default_factory=dict, repr=False)
+    """Added to every request, secrets as `{env: NAME}` or `{file: PATH}`; no `Authorization`, `Cookie` or `Proxy-
+    Authorization`.
+    """
+
     max_size: Size | None = None
+    """Cap on a response body, compressed and not; default 1MiB."""
+
     insecure_http: bool | None = None
+    """`true` allows plain http beyond loopback."""
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Say what must not stand here: pairs of member and mend."""
@@ -248,6 +270,8 @@ class HttpOptions:
 
     def over(self, wider: "HttpOptions") -> "HttpOptions":
         """Give these options with every gap filled from `wider`; header lists are merged, the nearest wins."""
+        if self == _UNSAID:
+            return wider
         names = (f.name for f in fields(self))
         values = {name: getattr(wider if getattr(self, name) is None else self, name) for name in names}
         return HttpOptions(**{**values, "headers": {**wider.headers, **self.headers}})
@@ -256,6 +280,8 @@ class HttpOptions:
         """Give the secrets among the headers."""
         return tuple(value for value in self.headers.values() if isinstance(value, SecretRef))
 
+
+_UNSAID = HttpOptions()
 
 DEFAULT_HTTP = HttpOptions(timeout=5.0, max_size=1024**2, insecure_http=False)
 """What holds where nobody says anything: 5 s is long enough for any healthy provider and short enough for a 20 s flow."""

@@ -21,17 +21,38 @@ class Provider:
     """
 
     name: str = field(default="", metadata={"from": "key"})
+    """The key under which it stands in `providers`."""
+
     issuer: Url
+    """Its issuer; compared exactly with what the discovery document and the tokens say."""
+
     client_id: str | None = None
+    """The client's name at the provider."""
+
     client_secret: SecretRef | None = None
+    """The client's secret, for `client_secret_basic` and `client_secret_post`."""
+
     client_auth: Literal["client_secret_basic", "client_secret_post", "none"] | None = None
+    """How the client authenticates; default: `client_secret_basic` if there is a secret, else `none`."""
+
     discovery: Literal["auto", "oidc", "oauth"] = "auto"
+    """Which well-known URL is asked: `oidc` OpenID Connect's, `oauth` that of RFC 8414, `auto` the second if the first
+    answers 404.
+    """
+
     endpoints: Mapping[
         Literal["authorization", "token", "jwks", "userinfo", "introspection", "revocation", "device_authorization"],
         Url,
     ] = field(default_factory=dict)
+    """URLs that win over the discovery document; where all that a flow needs are named, it needs no `discover`."""
+
     http: HttpOptions = field(default_factory=HttpOptions)
+    """How to reach the provider; wins over the flow's `http`."""
+
     budget: RateLimit | None = None
+    """Most token requests (`token`, `refresh`) in a span of time, for all flows of this process; what is beyond ends
+    with `budget_exhausted`, which is no outage.
+    """
 
     @property
     def auth_method(self) -> str:

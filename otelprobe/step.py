@@ -45,7 +45,8 @@ class KeySet(Artifact):
 
 @dataclass(frozen=True, slots=True)
 class Tokens(Artifact):
-    """What a token endpoint or a log-in issued. `obtained_at` is Unix time; `cached` says it was not issued in this run."""
+    """What a token endpoint or a log-in issued. `obtained_at` is Unix time; `cached` says it was not issued in this run;
+    `for_resource` that it was asked for with an audience or resource of its own."""
 
     access: str = field(repr=False)
     refresh: str | None = field(default=None, repr=False)
@@ -55,6 +56,7 @@ class Tokens(Artifact):
     scope: str | None = None
     obtained_at: float = 0.0
     cached: bool = False
+    for_resource: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,13 +243,28 @@ class Step:
     answers: ClassVar[bool] = True
 
     name: str = ""
+    """Tells two steps of a kind apart; default: the kind."""
+
     timeout: Duration | None = None
+    """Total for this step, cut to what is left of the flow's deadline; one request also by `http.timeout`."""
+
     always: bool = False
+    """A clean-up: runs even when an earlier step failed, if what it needs was made; cannot improve the verdict."""
+
     use: str | None = None
+    """Name of the earlier step whose result to use; default: the latest."""
+
     expect: Expect = field(default_factory=Expect)
+    """What the answer has to be; a step may add members of its own."""
+
     http: HttpOptions = field(default_factory=HttpOptions)
+    """How to reach the host; what is not set comes from the provider's and the flow's `http`."""
+
     redirects: Redirects | None = None
+    """Which redirects are followed, at most 3; the default depends on the kind of step."""
+
     capture: Mapping[str, JsonPath] = field(default_factory=dict)
+    """Name to JSONPath of a value in the answer, for `${name}` in later steps."""
 
     def run(self, ctx: Context) -> Done:
         """Do the step; raise CheckFailed if what came is not what should come."""

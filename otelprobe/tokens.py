@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -368,6 +368,19 @@ def _in_family(kty: str, crv: object, family: tuple[str, tuple[str, ...]]) -> bo
 
 
 def _public_key(alg: str, jwk: Mapping[str, Any]) -> Any:
+    """Read a key for an algorithm. A shared secret is not kept: it may be rotated, and memory is no place for it."""
+    if jwk.get("kty") == "oct":
+        return _read_key(alg, jwk)
+    return _kept_key(alg, json.dumps(jwk, sort_keys=True))
+
+
+@lru_cache(maxsize=256)
+def _kept_key(alg: str, jwk: str) -> Any:
+    """Read a public key, or give it again: the first verification with a new key object costs ten times a later one."""
+    return _read_key(alg, json.loads(jwk))
+
+
+def _read_key(alg: str, jwk: Mapping[str, Any]) -> Any:
     algorithm = _algorithms()[alg]
     return algorithm.prepare_key(algorithm.from_jwk(dict(jwk)))
 

@@ -78,9 +78,16 @@ class Objective:
     """
 
     availability: Percent | None = None
+    """Share of runs that have to pass, as in `99.9%`."""
+
     auth_latency: Duration | None = None
+    """Target for the time of all auth steps together."""
+
     api_latency: Duration | None = None
+    """Target for the time of all API steps together."""
+
     issuance_latency: Duration | None = None
+    """Target for the time of one token request."""
 
     def as_numbers(self) -> Mapping[str, float]:
         """Give the objectives that are set: a ratio for availability, seconds for latencies."""
@@ -100,14 +107,31 @@ class Flow:
     """
 
     name: Name
+    """Its name on every span, metric and event."""
+
     provider: str | None = None
+    """Name of a provider; needed if a step talks to one."""
+
     every: Duration | None = None
+    """The interval between runs, for `otelprobe run`; default 60s."""
+
     cron: CronText | None = None
+    """When to run, in place of `every`: five fields, in UTC or in the zone that a leading `CRON_TZ=` names."""
+
     deadline: Duration = DEFAULT_DEADLINE
+    """Total for all steps, clean-up included; default 20s."""
+
     labels: Mapping[str, str] = field(default_factory=dict)
+    """Attributes of the flow's root span and metrics: at most 8, with values of at most 64 characters."""
+
     objective: Objective = field(default_factory=Objective)
+    """Targets, exported as data for dashboards and alerts; they judge no run."""
+
     http: HttpOptions = field(default_factory=HttpOptions)
+    """How to reach hosts; what a step or the provider sets wins."""
+
     steps: tuple[AnyStep, ...]
+    """What is done, in order."""
 
     @property
     def interval(self) -> float:
@@ -162,18 +186,45 @@ class Telemetry:
     """
 
     endpoint: Endpoint | None = None
+    """Base URL of the collector, as in `http://localhost:4318`; `/v1/traces` and so on are added. With `grpc` also
+    `host:4317`.
+    """
+
     protocol: Literal["http/protobuf", "grpc"] | None = None
+    """How it is sent; default `http/protobuf`."""
+
     headers: Mapping[str, str | SecretRef] = field(default_factory=dict)
+    """Sent with every export; one whose name speaks of a credential must be `{env: NAME}` or `{file: PATH}`."""
+
     timeout: Duration | None = None
+    """Total of one export; default 10s."""
+
     compression: Literal["none", "gzip", "deflate"] | None = None
+    """Of what is sent; default `none`. `deflate` is for http only."""
+
     certificate: str | None = None
+    """CA certificates in PEM, a file."""
+
     client_certificate: str | None = None
+    """Client certificate in PEM, for mutual TLS."""
+
     client_key: str | None = None
+    """Its key in PEM."""
+
     insecure: bool | None = None
+    """`true`: no TLS, for grpc with `host:port`."""
+
     resource_attributes: Mapping[str, str] = field(default_factory=dict)
+    """Added to those of `OTEL_RESOURCE_ATTRIBUTES`."""
+
     metric_interval: Duration | None = None
+    """Time between two exports of metrics; default 60s."""
+
     spool_dir: str | None = None
+    """Directory that keeps what was not delivered for the next run; the setting `spool_dir` wins over it."""
+
     budget: Duration = 5.0
+    """Most that the last export at exit may take, all signals together; default 5s."""
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Say what does not fit together: pairs of member and mend."""
@@ -196,8 +247,13 @@ class FlowFile:
     """
 
     providers: Mapping[Name, Provider] = field(default_factory=dict)
+    """Identity providers by name."""
+
     flows: tuple[Flow, ...] = ()
+    """The checks."""
+
     telemetry: Telemetry | None = None
+    """Where results go; it stands in one file only."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,18 +97,43 @@ class Settings:
     """
 
     config: Annotated[tuple[str, ...], Scalar(parse_paths, {"type": "string"})] = ()
+    """Flow files and directories, separated by `:`, if the command names none."""
+
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """How much is told on standard error: `debug`, `info`, `warning` or `error`; for `run`."""
+
     log_format: Literal["text", "json"] = "text"
+    """`text` or `json` on standard error; for `run`."""
+
     color: Literal["auto", "always", "never"] = "auto"
+    """Colour in the terminal: `auto`, `always` or `never`; for `once` and `demo`."""
+
     state_dir: str | None = None
+    """State that outlives the process."""
+
     spool_dir: str | None = None
+    """Spool for telemetry that was not delivered."""
+
     location: Name | None = None
+    """Where this prober stands, such as `eu-west`; `otelprobe.location` on all it sends."""
+
     listen: Annotated[Listen | None, Scalar(parse_listen, {"type": "string"})] = Listen("127.0.0.1", 8399)
+    """Address of the health endpoints, or `none`; for `run`."""
+
     workers: Annotated[int, Scalar(parse_workers, {"type": "integer"})] = 64
+    """How many flows run at once, 1 to 1024."""
+
     shard: Annotated[Shard, Scalar(parse_shard, {"type": "string"})] = Shard()
+    """Which part of the flows is run here; for `run`."""
+
     start_jitter: DurationOrZero = 10.0
+    """Time over which the first runs are spread; for `run`."""
+
     require_delivery: Annotated[bool, Scalar(parse_switch, {"type": "boolean"})] = False
+    """Exit code 3 if telemetry was not delivered; for `once`."""
+
     warnings: tuple[str, ...] = field(default=(), metadata={"from": "load_settings"})
+    """Variables that mean nothing; not a setting."""
 
 
 def load_settings(flags: Mapping[str, object]) -> Settings:

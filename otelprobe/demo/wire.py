@@ -182,7 +182,7 @@ _WIRE = (
         ),
     ),
     _WireFault("introspection-inactive", "provider", f"{PATH}/introspect", _json(200, '{"active": false}')),
-    _WireFault("revocation-broken", "provider", f"{PATH}/revoke", _json(400, '{"error": "unsupported_token_type"}')),
+    _WireFault("revocation-broken", "provider", f"{PATH}/revoke", _json(400, '{"message": "cannot revoke"}')),
     _WireFault("api-slow", "api", None, _slow),
     _WireFault("api-rate-limited", "api", None, _json(429, '{"error": "too many requests"}', {"Retry-After": "30"})),
     _WireFault("waf-page", "api", None, _BLOCKED),

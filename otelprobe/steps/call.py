@@ -31,13 +31,28 @@ class Call(Step):
     )
 
     url: Url
+    """What is called; `${name}` may stand in path and query."""
+
     method: Method = "GET"
+    """HTTP method."""
+
     headers: Mapping[str, str] = field(default_factory=dict)
+    """Added to the request; no credentials."""
+
     json: object = None
+    """Body as JSON; at most one of `json`, `form` and `body`."""
+
     form: Mapping[str, str] | None = None
+    """Body as a form."""
+
     body: str | None = None
+    """Body as text."""
+
     auth: Auth = field(default_factory=Auth)
+    """Credential to send; default: the latest token."""
+
     unauthorized_status: tuple[int, ...] = (401,)
+    """What this API answers where 401 is meant."""
 
     def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
         """Need what the credential is made from, where a step is named for it."""

@@ -16,6 +16,7 @@ class IntrospectExpect(Expect):
     """What to expect besides the common words: `active` (default true; false after a revocation)."""
 
     active: bool = True
+    """What `active` must be; `false` after a revocation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +30,8 @@ class Introspect(Step):
     own_reasons: ClassVar[frozenset[Reason]] = frozenset({Reason.INTROSPECTION_INACTIVE, Reason.IDP_HTTP_5XX})
 
     token: Literal["access", "refresh"] = "access"  # noqa: S105 - which token, not a token
+    """Which token is asked about."""
+
     expect: IntrospectExpect = field(default_factory=IntrospectExpect)
 
     def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:

@@ -32,12 +32,25 @@ class Login(Step):
     )
 
     url: Url
+    """Where the credentials are sent; `${name}` may stand in path and query."""
+
     method: Literal["POST", "PUT", "GET"] = "POST"
+    """HTTP method."""
+
     json: SecretTree | None = None
+    """Body as JSON; `{env: NAME}` and `{file: PATH}` at any depth are secrets."""
+
     form: SecretTree | None = None
+    """Body as a form, with secrets as in `json`; at most one of the two."""
+
     headers: Mapping[str, str] = field(default_factory=dict)
+    """Added to the request."""
+
     extract: JsonPath | None = None
+    """Where the token is in the answer; default `$.access_token`."""
+
     cookie: str | None = None
+    """Name of the session cookie that is set, instead of a token."""
 
     def made(self) -> tuple[type[Artifact], ...]:
         """Make a session cookie where one is named, else a token."""

@@ -22,7 +22,10 @@ class RefreshExpect(Expect):
     """
 
     rotated: bool | None = None
+    """`true`: another refresh token must come; `false`: the same one must stay."""
+
     reuse_refused: bool | None = None
+    """`true`: the old refresh token, sent again, must be refused (it may end the session)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +42,11 @@ class Refresh(Step):
     )
 
     scope: str | None = None
+    """Narrows what is asked for."""
+
     params: Mapping[str, str] = field(default_factory=dict)
+    """Anything else to send in the form."""
+
     expect: RefreshExpect = field(default_factory=RefreshExpect)
 
     def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
@@ -76,6 +83,7 @@ class Refresh(Step):
             expires_in=new.expires_in,
             scope=new.scope or old.scope,
             obtained_at=new.obtained_at,
+            for_resource=old.for_resource,
         )
         return Done(makes=(kept,), facts=facts, reply=reply)
 

@@ -88,11 +88,22 @@ class Reject(Step):
     )
 
     url: Url
+    """An endpoint that the good token opens; `${name}` may stand in path and query."""
+
     method: Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"] = "GET"
+    """HTTP method."""
+
     headers: Mapping[str, str] = field(default_factory=dict)
+    """Added to every request; no credentials."""
+
     auth: Auth = field(default_factory=Auth)
+    """The good token, if not the latest: `bearer` and `scheme` only."""
+
     cases: tuple[Case, ...] = ("no_token", "garbage", "tampered", "alg_none", "forged_key")
+    """Which bad credentials are offered; default: all."""
+
     unauthorized_status: tuple[int, ...] = (401,)
+    """What this API answers to a bad credential besides 401 and 403."""
 
     def warm_up(self) -> None:
         """Import what tokens are checked with."""

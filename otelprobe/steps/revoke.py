@@ -34,6 +34,7 @@ class Revoke(Step):
     own_reasons: ClassVar[frozenset[Reason]] = frozenset({Reason.REVOCATION_FAILED, Reason.IDP_HTTP_5XX})
 
     token: Literal["access", "refresh"] | None = None
+    """Which token; default: the refresh token if there is one (that ends the whole grant), else the access token."""
 
     def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
         """Need a token, and the revocation endpoint."""

@@ -25,8 +25,13 @@ class TokenExpect(Expect):
     """
 
     expires_in: Comparison | None = None
+    """`expires_in` of the answer, in seconds."""
+
     token_type: str = "Bearer"  # noqa: S105 - a scheme, not a password
+    """`token_type` of the answer, in any case."""
+
     scope: Literal["exact", "any"] | None = None
+    """`exact`: just the scopes asked for; `any`: not checked; default: none may be missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,14 +51,32 @@ class Token(Step):
     )
 
     grant: Literal["client_credentials", "password", "refresh_token"] = "client_credentials"
+    """How the token is asked for (RFC 6749)."""
+
     scope: str | None = None
+    """Scopes asked for, with spaces between; one that is not granted fails the step."""
+
     audience: str | None = None
+    """Sent as `audience`."""
+
     resource: tuple[str, ...] = ()
+    """Sent as `resource`, once for each (RFC 8707)."""
+
     params: Mapping[str, str] = field(default_factory=dict)
+    """Anything else to send in the form."""
+
     username: str | None = None
+    """User name, for `grant: password`."""
+
     password: SecretRef | None = None
+    """Password, for `grant: password`."""
+
     refresh_token: SecretRef | None = None
+    """For `grant: refresh_token`; successors are kept in memory; default: that of an earlier step."""
+
     cache: Literal["fresh", "reuse"] = "fresh"
+    """`reuse` keeps a token in memory until shortly before it expires; `fresh` asks anew in every run."""
+
     expect: TokenExpect = field(default_factory=TokenExpect)
 
     def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
@@ -111,6 +134,7 @@ class Token(Step):
         except CheckFailed as failed:
             learnt = failed.done.facts if isinstance(failed, StepFailed) else {}
             raise StepFailed(failed, Done(facts={**facts, **learnt})) from None
+        tokens = replace(tokens, for_resource=bool(self.audience or self.resource))
         self._keep(ctx, tokens)
         return Done(makes=(tokens,), facts=facts, warnings=warnings, reply=reply)
 

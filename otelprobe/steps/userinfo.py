@@ -28,8 +28,8 @@ class UserInfo(Step):
 
     def run(self, ctx: Context) -> Done:
         """Fetch; `sub` is required in the answer. A signed answer (JWT) is accepted as it is."""
-        token = ctx.need(Tokens, self.use).access
-        headers = {"Authorization": f"Bearer {token}", "Accept": "application/json, application/jwt"}
+        tokens = ctx.need(Tokens, self.use)
+        headers = {"Authorization": f"Bearer {tokens.access}", "Accept": "application/json, application/jwt"}
         reply = ctx.send("GET", ctx.endpoint("userinfo"), headers=headers, redirects=self.follow)
         refuse_failures(reply)
         if reply.status in {401, 403}:
@@ -37,7 +37,7 @@ class UserInfo(Step):
             error = challenge.error if challenge is not None else None
             if error == "insufficient_scope":
                 raise CheckFailed(Reason.INSUFFICIENT_SCOPE, "userinfo wants another scope, mostly openid")
-            raise _refusal(ctx, reply, error or "no error code", token)
+            raise _refusal(ctx, reply, error or "no error code", tokens)
         if reply.media_type == "application/jwt":
             return Done(reply=reply)
         if not isinstance(read_object(reply).get("sub"), str):
@@ -45,10 +45,10 @@ class UserInfo(Step):
         return Done(reply=reply)
 
 
-def _refusal(ctx: Context, reply: Reply, error: str, token: str) -> CheckFailed:
+def _refusal(ctx: Context, reply: Reply, error: str, tokens: Tokens) -> CheckFailed:
     """Blame the provider for refusing its own token, but ourselves where the token was asked for another resource."""
     told = f"status {reply.status}, {error}"
-    if _is_for_another_resource(ctx, token):
+    if tokens.for_resource and _is_for_another_resource(ctx, tokens.access):
         detail = f"{told}: the token is for another resource; ask for one without audience and resource"
         return CheckFailed(Reason.API_REJECTS_VALID_TOKEN, detail, blame=Blame.CONFIG, counts=Counts.NONE)
     detail = f"{told}: the provider refuses the token it issued"

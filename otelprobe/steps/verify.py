@@ -64,8 +64,13 @@ class VerificationKey:
     """
 
     secret: SecretRef | None = None
+    """Shared secret, for HS256, HS384 and HS512."""
+
     pem: str | None = None
+    """File with a public key or certificate."""
+
     jwks: str | None = None
+    """URL or file of a key set."""
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Say what does not fit together."""
@@ -100,14 +105,31 @@ class Verify(Step):
     default_redirects: ClassVar[Redirects] = Redirects.SAME_ORIGIN
 
     algorithms: tuple[AlgorithmName, ...] | None = None
+    """Which may sign; default: the asymmetric ones that the provider advertises, with `key: {secret: ...}` all HS."""
+
     audience: Audience | None = None
+    """One of these must be in `aud`; default: not compared, with a warning."""
+
     issuer: str | None = None
+    """What `iss` must be; default: the provider's issuer."""
+
     leeway: DurationOrZero = 5.0
+    """Allowed difference of clocks; default 5s: more than healthy ones differ, less than an outage hides in."""
+
     require: tuple[str, ...] = ()
+    """Claims that must be there."""
+
     claims: Mapping[str, ValueMatcher] = field(default_factory=dict)
+    """Claim name to value or matcher."""
+
     max_lifetime: Duration | None = None
+    """Longest time from `iat` to `exp`."""
+
     typ: str | None = None
+    """What `typ` in the header must be, such as `at+jwt`."""
+
     key: VerificationKey | None = None
+    """Key to use in place of the provider's key set."""
 
     def warm_up(self) -> None:
         """Import what tokens are checked with."""

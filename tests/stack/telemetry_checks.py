@@ -30,7 +30,10 @@ DERIVED: Mapping[Metric, Collection[Attribute]] = {
 }
 """Metrics that the gateway makes from one-shot spans, and the span whose attributes can become their labels."""
 
-_ADDED = {"__name__", "job", "instance", "le", prometheus_label(schema.LOCATION)}
+_SCOPE = {"otel_scope_name", "otel_scope_version", "otel_scope_schema_url"}
+"""Added by the collector's own Prometheus exporters, not by Prometheus' OTLP receiver."""
+
+_ADDED = {"__name__", "job", "instance", "le", prometheus_label(schema.LOCATION), "k8s_namespace_name", "k8s_cronjob_name", *_SCOPE}
 
 
 def series_name(metric: Metric) -> str:
@@ -74,4 +77,4 @@ def assert_whole_trace(spans: list[dict[str, Any]], flow: Mapping[str, Any]) -> 
     for step in flow["steps"]:
         parent = steps[step["step"]]["spanID"]
         calls = [s for s in ours if any(r["spanID"] == parent for r in s["references"])]
-        assert len(calls) == len(step["exchanges"]), step["step"]
+        assert {call["spanID"] for call in calls} == {attempt["span_id"] for attempt in step["http"]}, step["step"]

@@ -101,12 +101,20 @@ def test_userinfo(bench: Bench, answer: Answer, reason: Reason | None, blame: Bl
 
 
 @pytest.mark.parametrize(
-    ("audience", "blame"), [("orders", Blame.CONFIG), (["orders"], Blame.CONFIG), (None, Blame.PROVIDER)]
+    ("asked", "audience", "blame"),
+    [
+        ("orders", "orders", Blame.CONFIG),
+        ("orders", ["orders"], Blame.CONFIG),
+        ("orders", None, Blame.PROVIDER),
+        (None, "account", Blame.PROVIDER),
+    ],
 )
-def test_a_token_for_another_resource_is_rightly_refused(bench: Bench, audience: object, blame: Blame) -> None:
+def test_a_token_for_another_resource_is_rightly_refused(
+    bench: Bench, asked: str | None, audience: object, blame: Blame
+) -> None:
     """Userinfo need not take a token that was asked for an API: that is the flow file's mistake."""
     claims = {} if audience is None else {"aud": audience}
     bench.server.on("/token", token_answer(access_token=sign(claims, generate_key("HS256"), "HS256")))
     bench.server.on("/userinfo", Answer(401))
-    result = bench.run(TOKEN, UserInfo(name="userinfo"))
+    result = bench.run(Token(name="token", audience=asked), UserInfo(name="userinfo"))
     assert (result.reason, result.blame) == (Reason.API_REJECTS_VALID_TOKEN, blame)
