@@ -1,7 +1,7 @@
 """Writes the generated pages of docs/, or with `--check` tells which of them are stale.
 
-Run by `make docs` and `make check`. The page of steps is made from the steps themselves: their annotations give the types, their
-docstrings the descriptions (by way of the JSON schema), and `_MEANINGS` says what no docstring says in a sentence of its own.
+Run by `make docs` and `make check`. The page of steps is made from the steps themselves: their annotations give the types, the
+strings below their fields the meanings.
 """
 
 import dataclasses
@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from otelprobe import expect, fields, secret_tree
 from otelprobe.cli.reference import reasons_markdown
 from otelprobe.config.json_schema import flow_file_schema
+from otelprobe.config.meanings import meanings
 from otelprobe.credentials import ApiKey, Auth, Basic
 from otelprobe.expect import Expect
 from otelprobe.fields import HttpOptions, Scalar, SecretRef
@@ -99,92 +100,6 @@ _CLASSES: Mapping[type, str] = {
 }
 """The words for each class; those that are mappings have a section of their own."""
 
-_MEANINGS: Mapping[tuple[type | str, str], str] = {
-    (Step, "name"): "tells two steps of a kind apart; default: the kind",
-    (Step, "timeout"): "total for this step, cut to what is left of the flow's deadline; one request also by `http.timeout`",
-    (Step, "always"): "a clean-up: runs even when an earlier step failed, if what it needs was made; cannot improve the verdict",
-    (Step, "use"): "name of the earlier step whose result to use; default: the latest",
-    (Step, "expect"): "what the answer has to be; a step may add members of its own",
-    (Step, "http"): "how to reach the host; what is not set comes from the provider's and the flow's `http`",
-    (Step, "redirects"): "which redirects are followed, at most 3; the default stands with each step",
-    (Step, "capture"): "name to path of a value in the answer, for `${name}` in later steps",
-    (Expect, "status"): "`200`, `2xx`, or a list of them",
-    (Expect, "headers"): "header name to value or matcher",
-    (Expect, "json"): "path to value or matcher",
-    (Expect, "body"): "searched in the body's text",
-    (Expect, "max_duration"): "longest time of the step, without control requests; a longer one is `too_slow`",
-    (Expect, "max_size"): "largest body",
-    (Expect, "max_clock_skew"): "largest difference of the peer's `Date` and our clock; by default more than 30 s is a warning",
-    (HttpOptions, "timeout"): "total of one request, from name look-up to last byte; default 5s",
-    (HttpOptions, "proxy"): "HTTP proxy, without user and password; `none` ignores the proxy variables too",
-    (HttpOptions, "ca_file"): "CA certificates in PEM, a file or a directory, in place of the default ones",
-    (HttpOptions, "client_cert"): "client certificate in PEM, for mutual TLS",
-    (HttpOptions, "client_key"): "its key, if that is in another file; not encrypted",
-    (HttpOptions, "ip_version"): "connect by this version only",
-    (HttpOptions, "headers"): "added to every request; no `Authorization`, `Cookie` or `Proxy-Authorization`",
-    (HttpOptions, "max_size"): "cap on a response body, compressed and not; default 1MiB",
-    (HttpOptions, "insecure_http"): "allow plain http beyond loopback",
-    (Auth, "bearer"): "name of the step whose token to send",
-    (Auth, "api_key"): "an API key in a header, a query parameter or a cookie",
-    (Auth, "basic"): "user name and password (RFC 7617)",
-    (Auth, "cookie"): "name of the `login` step whose session cookie to send",
-    (Auth, "none"): "send no credential",
-    (Auth, "scheme"): 'word before the token in place of `Bearer`; `""` sends the raw token',
-    (VerificationKey, "secret"): "shared secret, for HS256, HS384 and HS512",
-    (VerificationKey, "pem"): "file with a public key or certificate",
-    (VerificationKey, "jwks"): "URL or file of a key set",
-    ("token", "grant"): "how the token is asked for (RFC 6749)",
-    ("token", "scope"): "scopes asked for, with spaces between; one that is not granted fails the step",
-    ("token", "audience"): "sent as `audience`",
-    ("token", "resource"): "sent as `resource`, once for each (RFC 8707)",
-    ("token", "params"): "anything else to send in the form",
-    ("token", "username"): "for `grant: password`",
-    ("token", "password"): "for `grant: password`",
-    ("token", "refresh_token"): "for `grant: refresh_token`; successors are kept in memory; default: that of an earlier step",
-    ("token", "cache"): "`reuse` keeps a token in memory until shortly before it expires; `fresh` asks anew in every run",
-    ("token", "expect.expires_in"): "`expires_in` of the answer, in seconds",
-    ("token", "expect.token_type"): "in any case",
-    ("token", "expect.scope"): "`exact`: just the scopes asked for; `any`: not checked; default: none may be missing",
-    ("login", "url"): "where the credentials are sent",
-    ("login", "method"): "HTTP method",
-    ("login", "json"): "body as JSON; `{env: NAME}` and `{file: PATH}` at any depth are secrets",
-    ("login", "form"): "body as a form; at most one of `json` and `form`",
-    ("login", "headers"): "added to the request",
-    ("login", "extract"): "where the token is in the answer; default `$.access_token`",
-    ("login", "cookie"): "name of the session cookie that is set, instead of a token",
-    ("verify", "algorithms"): "default: the asymmetric ones that the provider advertises; with `key: {secret: ...}` all HS",
-    ("verify", "audience"): "one of these must be in `aud`; default: not compared, with a warning",
-    ("verify", "issuer"): "what `iss` must be; default: the provider's issuer",
-    ("verify", "leeway"): "allowed difference of clocks",
-    ("verify", "require"): "claims that must be there",
-    ("verify", "claims"): "claim name to value or matcher",
-    ("verify", "max_lifetime"): "longest time from `iat` to `exp`",
-    ("verify", "typ"): "what `typ` in the header must be, such as `at+jwt`",
-    ("verify", "key"): "key to use in place of the provider's key set",
-    ("call", "url"): "`${name}` may stand in path and query",
-    ("call", "method"): "HTTP method",
-    ("call", "headers"): "added to the request; no credentials",
-    ("call", "json"): "body as JSON; at most one of `json`, `form` and `body`",
-    ("call", "form"): "body as a form",
-    ("call", "body"): "body as text",
-    ("call", "auth"): "credential to send",
-    ("call", "unauthorized_status"): "what this API answers where 401 is meant",
-    ("reject", "url"): "an endpoint that the good token opens",
-    ("reject", "method"): "HTTP method",
-    ("reject", "headers"): "added to every request; no credentials",
-    ("reject", "auth"): "the good token, if not the latest: `bearer` and `scheme` only",
-    ("reject", "cases"): "which bad credentials are offered",
-    ("reject", "unauthorized_status"): "what this API answers to a bad credential besides 401 and 403",
-    ("refresh", "scope"): "narrows what is asked for",
-    ("refresh", "params"): "anything else to send in the form",
-    ("refresh", "expect.rotated"): "`true`: another refresh token must come; `false`: the same one must stay",
-    ("refresh", "expect.reuse_refused"): "`true`: the old refresh token, sent again, must be refused (it may end the session)",
-    ("introspect", "token"): "which token is asked about",
-    ("introspect", "expect.active"): "what `active` must be; `false` after a revocation",
-    ("revoke", "token"): "default: the refresh token if there is one (that ends the whole grant), else the access token",
-}  # fmt: skip
-"""What each parameter means, where its docstring has no sentence for it alone. The class is for members that all kinds share."""
-
 
 def main(arguments: list[str]) -> int:
     """Write or check every page."""
@@ -214,15 +129,15 @@ def steps_markdown() -> str:
         _INTRO,
         "Kinds: " + " · ".join(f"[{kind}](#{kind})" for kind in STEPS) + "\n",
         "## Parameters of every step\n",
-        *_table(Step, Step),
+        *_table(Step),
         f"\n### expect\n\n{_EXPECT_INTRO}\n",
-        *_table(Expect, Expect),
+        *_table(Expect),
         f"\n### http\n\n{_HTTP_INTRO}\n",
-        *_table(HttpOptions, HttpOptions),
+        *_table(HttpOptions),
         f"\n### auth\n\n{_AUTH_INTRO}\n",
-        *_table(Auth, Auth),
+        *_table(Auth),
         f"\n### key\n\n{_KEY_INTRO}\n",
-        *_table(VerificationKey, VerificationKey),
+        *_table(VerificationKey),
         *(line for kind in STEPS for line in _section(kind)),
     ]
     return "\n".join(parts) + "\n"
@@ -242,8 +157,8 @@ def _section(kind: str) -> Iterator[str]:
     yield f"- Needs before it: {'; '.join(needs) or 'nothing'}"
     yield f"- Makes: {', '.join(_MADE[artifact.__name__] for artifact in step.made()) or 'nothing'}"
     yield f"- Redirects by default: `{cls.default_redirects.value}`\n"
-    rows = [row for row in _table(cls, kind, besides=_COMMON) if row]
-    own = [row for row in _table(_expectation(cls), kind, besides=_names(Expect), prefix="expect.") if row]
+    rows = [row for row in _table(cls, besides=_COMMON) if row]
+    own = [row for row in _table(_expectation(cls), besides=_names(Expect), prefix="expect.") if row]
     if len(rows) + len(own) == 2 * _HEAD:
         yield "No parameters of its own."
     else:
@@ -264,33 +179,15 @@ def _expectation(cls: type[Step]) -> type[Any]:
     return found
 
 
-def _table(cls: type[Any], owner: type | str, *, besides: set[str] | None = None, prefix: str = "") -> Iterator[str]:
-    """Give a table of a class's members: word, type, default, meaning."""
-    hints = get_type_hints(cls, include_extras=True)
+def _table(cls: type[Any], *, besides: set[str] | None = None, prefix: str = "") -> Iterator[str]:
+    """Give a table of a class's members: word, type, default, meaning (KeyError tells who adds one to describe it)."""
+    hints, said = get_type_hints(cls, include_extras=True), meanings(cls)
     yield "| parameter | type | default | meaning |"
     yield "| --- | --- | --- | --- |"
     for field in dataclasses.fields(cls):
         if field.name in (besides or set()):
             continue
-        meaning = _meaning(owner, f"{prefix}{field.name}")
-        yield f"| `{prefix}{field.name}` | {_type(hints[field.name])} | {_default(field)} | {_cell(meaning)} |"
-
-
-def _meaning(owner: type | str, name: str) -> str:
-    """Say what a parameter means; KeyError tells the author of a new one to describe it."""
-    found = _MEANINGS.get((owner, name))
-    if found is None and isinstance(owner, str):
-        found = _from_docstring(owner, name)
-    if found is None:
-        raise KeyError(f"no meaning of {name} of {owner}: give it a sentence in its docstring, as in `{name}` says ...")
-    return found
-
-
-def _from_docstring(kind: str, name: str) -> str | None:
-    """Give the description of the JSON schema if it is one sentence that starts with the parameter."""
-    definitions: Any = flow_file_schema()["$defs"]
-    text = str(definitions[f"step.{kind}"]["properties"].get(name, {}).get("description", ""))
-    return text.removesuffix(".") if text.startswith(f"`{name}`") and ", `" not in text else None
+        yield f"| `{prefix}{field.name}` | {_type(hints[field.name])} | {_default(field)} | {_cell(said[field.name])} |"
 
 
 def _cell(text: str) -> str:

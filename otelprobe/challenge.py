@@ -9,6 +9,9 @@ _PARAM = re.compile(rf'({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
 _SCHEME = re.compile(rf"({_TOKEN})(?:\s+|$|(?=,))")
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*(?=\s*(?:,|$))")
 _ESCAPE = re.compile(r"\\(.)")
+_GAP = re.compile(r"[, \t]*")
+_LONGEST = 8192
+"""Characters of a header line that are read: more than any server sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,28 +29,35 @@ class Challenge:
 
 def parse_challenges(lines: Iterable[str]) -> tuple[Challenge, ...]:
     """Read every challenge of a raw header list. What cannot be read is passed over: a bad header is not a bad verdict."""
-    return tuple(challenge for line in lines for challenge in _parse_line(line))
+    return tuple(challenge for line in lines for challenge in _parse_line(line[:_LONGEST].strip()))
 
 
 def _parse_line(line: str) -> list[Challenge]:
-    found: list[Challenge] = []
-    rest = line.strip()
-    while rest:
-        param = _PARAM.match(rest)
-        if param and found:
+    """Read one line from its start to its end, never twice over the same part: it may be long and made to cost time."""
+    found: list[tuple[str, dict[str, str]]] = []
+    at = 0
+    while at < len(line):
+        param = _PARAM.match(line, at) if found else None
+        if param:
             value = _ESCAPE.sub(r"\1", param[2]) if param[2] is not None else param[3]
-            found[-1] = Challenge(found[-1].scheme, {**found[-1].params, param[1].lower(): value})
-            rest = rest[param.end() :].lstrip(", \t")
+            found[-1][1][param[1].lower()] = value
+            at = _next(line, param.end())
             continue
-        scheme = _SCHEME.match(rest)
+        scheme = _SCHEME.match(line, at)
         if not scheme:
             break
-        found.append(Challenge(scheme[1].lower(), {}))
-        rest = rest[scheme.end() :].lstrip(", \t")
-        token68 = _TOKEN68.match(rest)
-        if token68 and "=" not in token68[0].rstrip("=") and not _SCHEME.match(rest):
-            rest = rest[token68.end() :].lstrip(", \t")
-    return found
+        found.append((scheme[1].lower(), {}))
+        at = _next(line, scheme.end())
+        token68 = _TOKEN68.match(line, at)
+        if token68 and "=" not in token68[0].rstrip("=") and not _SCHEME.match(line, at):
+            at = _next(line, token68.end())
+    return [Challenge(scheme, params) for scheme, params in found]
+
+
+def _next(line: str, at: int) -> int:
+    """Give where the next word starts."""
+    gap = _GAP.match(line, at)
+    return gap.end() if gap else at
 
 
 def bearer_challenge(challenges: Iterable[Challenge]) -> Challenge | None:

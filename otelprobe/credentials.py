@@ -44,10 +44,9 @@ class Basic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
-    """What to send: at most one of `bearer` (the step whose token it is), `api_key`, `basic`, `cookie` (a log-in step), `none`.
+    """Which credential to send: at most one of `bearer`, `api_key`, `basic`, `cookie` and `none`.
 
-    `scheme` replaces the word before the token; an empty one sends the raw token. Nothing set means: the latest token,
-    or the session cookie where a log-in made that last.
+    Nothing set means: the latest token, or the session cookie where a log-in made that last.
     """
 
     bearer: str | None = None

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from otelprobe.fields import Duration, JsonPath, Regex, Scalar, Size, find_json
+from otelprobe.fields import Duration, JsonPath, Regex, Scalar, Size, find_json, parse_regex
 from otelprobe.http import Reply
 from otelprobe.reasons import CheckFailed, Reason
 
@@ -100,9 +100,9 @@ def _condition(key: str, value: object) -> object:
         if not isinstance(value, str):
             raise ValueError("matches wants a regular expression as text")
         try:
-            return re.compile(value)
-        except re.error as error:
-            raise ValueError(f"matches is not a regular expression: {error.msg} at position {error.pos}") from None
+            return parse_regex(value)
+        except ValueError as error:
+            raise ValueError(f"matches is {error}") from None
     if key in {"gt", "lt"} and (not isinstance(value, int | float) or isinstance(value, bool)):
         raise ValueError(f"{key} wants a number")
     if key == "exists" and not isinstance(value, bool):
@@ -189,11 +189,7 @@ Comparison = Annotated[tuple[str, float], COMPARISON]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expect:
-    """What every kind of step can expect of its answer. Nothing set means nothing is checked.
-
-    `status` (default per step), `headers` name to value or matcher, `json` JSONPath to value or matcher, `body` a regular
-    expression searched in the text, `max_duration` seconds for the step, `max_size` bytes, `max_clock_skew` seconds.
-    """
+    """What every kind of step can expect of its answer. Nothing set means nothing is checked."""
 
     status: Statuses | None = None
     """`200`, `2xx`, or a list of them; the default depends on the kind of step."""

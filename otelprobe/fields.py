@@ -29,6 +29,9 @@ class Scalar:
     schema: Mapping[str, object] = field(default_factory=dict)
 
 
+_LONGEST = 36500 * 86400.0
+"""Seconds: what is longer is a slip, and beyond what the system's own timers take."""
+
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _SIZES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "kB": 1000, "MB": 1000**2, "GB": 1000**3}
 _PER = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -43,7 +46,10 @@ _PERCENT = re.compile(r"(\d+(?:\.\d+)?)%")
 def parse_duration(value: object) -> float:
     """Read `250ms`, `5s`, `15m`, `2h`, `90d` or a sum such as `1h30m` as seconds."""
     if isinstance(value, str) and _DURATION.fullmatch(value):
-        return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
+        if seconds > _LONGEST:
+            raise ValueError("the duration is too long: at most 36500d")
+        return seconds
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise ValueError("a duration needs a unit: write 250ms, 5s, 15m, 2h or 90d")
     raise ValueError("not a duration: write 250ms, 5s, 15m, 2h or 90d")
@@ -98,6 +104,10 @@ def parse_regex(value: object) -> re.Pattern[str]:
         return re.compile(value)
     except re.error as error:
         raise ValueError(f"not a regular expression: {error.msg} at position {error.pos}") from None
+    except (OverflowError, RecursionError):
+        raise ValueError(
+            "not a regular expression that can be used: a number in it is too large, or it nests too deeply"
+        ) from None
 
 
 def parse_url(value: object) -> str:
@@ -163,8 +173,17 @@ def parse_jsonpath(value: object) -> str:
 
 
 def find_json(path: str, document: object) -> list[object]:
-    """Give every value that `path` selects in `document`, in order; an empty list where nothing is there."""
-    return list(compile_jsonpath(path).findall(document))
+    """Give every value that `path` selects in `document`, in order; an empty list where nothing is there.
+
+    CheckFailed(assertion_failed) for a document that is nested too deeply to be searched.
+    """
+    from jsonpath.exceptions import JSONPathError  # noqa: PLC0415 - as above
+
+    try:
+        return list(compile_jsonpath(path).findall(document))
+    except (JSONPathError, RecursionError):
+        pass
+    raise CheckFailed(Reason.ASSERTION_FAILED, f"json {path}: the document is nested too deeply to be searched")
 
 
 DURATION = Scalar(_positive_duration, {"type": "string", "pattern": f"^{_DURATION.pattern}$", "examples": ["5s"]})
@@ -224,12 +243,7 @@ class SecretRef:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
-    """How to reach a host. `None` means: as the next wider `http:` block says, in the end the default.
-
-    `timeout` is the total of one request in seconds (default 5 s); `proxy` a URL or "none"; `max_size` the cap on a
-    response body in bytes, compressed and not (default 1 MiB). `headers` are added to every request; a gateway's key is
-    written as {env: NAME} or {file: PATH}.
-    """
+    """How to reach a host. What is not set is as the next wider `http:` block says, in the end the default."""
 
     timeout: Duration | None = None
     """Total of one request, from name look-up to last byte, not per read; default 5s."""

@@ -1,5 +1,6 @@
 """Talking to an authorization server (RFC 6749): client authentication, and its answers read by status first, then by code."""
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping
 from typing import NoReturn
@@ -33,6 +34,9 @@ ERRORS: Mapping[str, Reason] = {
 }
 """OAuth error codes (RFC 6749, 8628, 8707, OpenID Connect, and known dialects) to reasons."""
 
+_LONGEST = 2.0**53
+_SENDABLE = re.compile(r"[\x20-\x7e]+")
+
 
 def post(ctx: Context, url: str, form: Mapping[str, str | tuple[str, ...]]) -> Reply:
     """Post a form to an endpoint with the client's authentication; list members are sent once for each value."""
@@ -63,7 +67,8 @@ def read_object(reply: Reply, *, grant_is_ours: bool = True) -> dict[str, object
     """
     refuse_failures(reply)
     document = _json_object(reply)
-    if document is not None and isinstance(document.get("error"), str):
+    # An empty error beside a token is how some servers say that there is none.
+    if document is not None and document.get("error") and isinstance(document["error"], str):
         raise_oauth_error(reply, document, grant_is_ours=grant_is_ours)
     if reply.status >= 400:
         raise CheckFailed(Reason.IDP_HTTP_4XX, f"status {reply.status} without an OAuth error")
@@ -125,7 +130,7 @@ def read_tokens(ctx: Context, document: Mapping[str, object]) -> Tokens:
     if not isinstance(access, str) or not access:
         raise CheckFailed(Reason.TOKEN_MISSING, "the answer has no access_token")
     return Tokens(
-        access=access,
+        access=sendable(access),
         refresh=_text(document, "refresh_token"),
         id_token=_text(document, "id_token"),
         token_type=_text(document, "token_type"),
@@ -133,6 +138,13 @@ def read_tokens(ctx: Context, document: Mapping[str, object]) -> Tokens:
         scope=document["scope"] if isinstance(document.get("scope"), str) else None,  # type: ignore[arg-type] # just checked
         obtained_at=ctx.now(),
     )
+
+
+def sendable(token: str) -> str:
+    """Give an access token as it is; CheckFailed(token_malformed) for one that no header can carry (RFC 6749, A.12)."""
+    if not _SENDABLE.fullmatch(token):
+        raise CheckFailed(Reason.TOKEN_MALFORMED, "the token has a character that cannot be sent in a header")
+    return token
 
 
 def _text(document: Mapping[str, object], name: str) -> str | None:
@@ -144,8 +156,11 @@ def _seconds(value: object) -> float | None:
     """Read `expires_in`: a number, or digits as text, which some providers send and every client library takes."""
     if value is None:
         return None
-    if isinstance(value, str) and value.isdigit() and len(value) < 12:
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 12:
         return float(value)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    raise CheckFailed(Reason.EXPIRES_IN_INVALID, "expires_in is not a number")
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise CheckFailed(Reason.EXPIRES_IN_INVALID, "expires_in is not a number")
+    # Python reads NaN, 1e999 and integers of any length, which are no seconds.
+    if not 0 <= value <= _LONGEST:
+        raise CheckFailed(Reason.EXPIRES_IN_INVALID, "expires_in is negative, or no number of seconds at all")
+    return float(value)

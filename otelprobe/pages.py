@@ -20,7 +20,7 @@ _BLOCK_WORDS = re.compile(
     r"|reference #|incident id|support id|mod_security|not acceptable!",
     re.IGNORECASE,
 )
-_PASSWORD_FIELD = re.compile(r"<input[^>]+type\s*=\s*[\"']?password", re.IGNORECASE)
+_PASSWORD_FIELD = re.compile(r"<input[^<>]+type\s*=\s*[\"']?password", re.IGNORECASE)
 _LOGIN_LOCATION = re.compile(r"/(?:log|sign)[-_]?in\b|/authorize\b|/auth\?|/oauth2?/|/saml2?/|/sso\b", re.IGNORECASE)
 _SCANNED = 64 * 1024
 

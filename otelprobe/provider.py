@@ -12,13 +12,7 @@ ENDPOINTS = ("authorization", "token", "jwks", "userinfo", "introspection", "rev
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Provider:
-    """One identity provider and the client that the prober is to it.
-
-    `issuer` is compared exactly. `client_secret` is needed for client_secret_basic and client_secret_post.
-    `endpoints` names URLs where there is no discovery document. `budget` is the most token requests per time.
-    `discovery` chooses the well-known form: OpenID Connect (appended) or RFC 8414 (inserted before the path);
-    `auto` tries the first, then the second on a 404.
-    """
+    """One identity provider and the client that the prober is to it."""
 
     name: str = field(default="", metadata={"from": "key"})
     """The key under which it stands in `providers`."""

@@ -56,7 +56,7 @@ class State:
             document = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
             return None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             self.fault = f"state file {path} cannot be read ({type(error).__name__}); it is started anew"
             return None
         return document if isinstance(document, dict) else None
@@ -110,4 +110,4 @@ class Memory:
 
     def our_clock_is_off(self, host: str, skew: float, tolerance: float = 2.0) -> bool:
         """Tell whether another peer sees the same difference, so that the odd one out is us."""
-        return any(abs(s - skew) <= tolerance for h, s in self.skews.items() if h != host)
+        return any(abs(s - skew) <= tolerance for h, s in self.skews.copy().items() if h != host)

@@ -45,8 +45,11 @@ class KeySet(Artifact):
 
 @dataclass(frozen=True, slots=True)
 class Tokens(Artifact):
-    """What a token endpoint or a log-in issued. `obtained_at` is Unix time; `cached` says it was not issued in this run;
-    `for_resource` that it was asked for with an audience or resource of its own."""
+    """What a token endpoint or a log-in issued.
+
+    `obtained_at` is Unix time; `cached` says that it was not issued in this run, `for_resource` that it was asked for with
+    an audience or resource of its own.
+    """
 
     access: str = field(repr=False)
     refresh: str | None = field(default=None, repr=False)
@@ -220,11 +223,6 @@ class Context:
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """One step of a flow, as written and checked.
-
-    `name` tells two steps of a kind apart. `timeout` is the total for this step, cut to what is left of the flow's
-    deadline. `always` makes it a clean-up, which runs even when an earlier step failed. `use` names the earlier step
-    whose result to use (default: the latest). `expect` says what the answer has to be. `http` says how to reach the host.
-    `redirects` says which redirects are followed. `capture` takes values out of the answer, for ${name} in later steps.
 
     Class facts: `kind` (its word in the flow file), `layer` (whose part it exercises), `needs` and `makes` (kinds of
     artifact), `uses_provider`, `own_reasons` (the reasons it can end with besides transport ones, for series at zero).

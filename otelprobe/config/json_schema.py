@@ -1,11 +1,11 @@
 """The flow file's JSON schema (draft 2020-12) for editors, from the same annotations that decode.py reads.
 
+What a member means stands below it in its class (meanings.py), what a mapping is in the first paragraph of its docstring.
 What an editor cannot know (names that are referred to, secrets that exist, members that exclude each other) is left to
 `otelprobe validate`.
 """
 
 import inspect
-import re
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, fields, is_dataclass
@@ -13,18 +13,11 @@ from enum import StrEnum
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from otelprobe.config.decode import Plan, Variant, plan_for
+from otelprobe.config.meanings import meanings
 from otelprobe.config.models import FlowFile
 from otelprobe.fields import Scalar, SecretRef
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
-_SECRET: dict[str, object] = {
-    "description": "Where a secret is read from: {env: NAME} or {file: PATH}. A literal secret is refused.",
-    "type": "object",
-    "additionalProperties": False,
-    "minProperties": 1,
-    "maxProperties": 1,
-    "properties": {"env": {"type": "string", "minLength": 1}, "file": {"type": "string", "minLength": 1}},
-}
 _PLAIN: Mapping[Any, dict[str, object]] = {
     str: {"type": "string"},
     int: {"type": "integer"},
@@ -33,7 +26,6 @@ _PLAIN: Mapping[Any, dict[str, object]] = {
     object: {},
     type(None): {"type": "null"},
 }
-_SENTENCE = re.compile(r"(?<=[.:;])\s+(?=[A-Z`])")
 
 
 def flow_file_schema() -> dict[str, object]:
@@ -88,36 +80,54 @@ def _reference(cls: type, definitions: dict[str, dict[str, object]]) -> dict[str
         if not is_dataclass(cls):
             raise TypeError(f"no schema for the annotation {cls!r}")
         definitions[cls.__name__] = {}
-        definitions[cls.__name__] = _SECRET if cls is SecretRef else _object(plan_for(cls), definitions)
+        definitions[cls.__name__] = _secret() if cls is SecretRef else _object(plan_for(cls), definitions)
     return {"$ref": f"#/$defs/{cls.__name__}"}
 
 
+def _secret() -> dict[str, object]:
+    """Describe a secret: exactly one of its members."""
+    text: dict[str, object] = {"type": "string", "minLength": 1}
+    said = meanings(SecretRef)
+    return {
+        "description": "Where a secret is read from: {env: NAME} or {file: PATH}. A literal secret is refused.",
+        "type": "object",
+        "additionalProperties": False,
+        "minProperties": 1,
+        "maxProperties": 1,
+        "properties": {f.name: _described(text, said.get(f.name)) for f in fields(SecretRef)},
+    }
+
+
 def _object(plan: Plan, definitions: dict[str, dict[str, object]]) -> dict[str, object]:
-    """Describe a dataclass as a mapping; a member's words are the sentences of the docstring that name it."""
-    sentences = _SENTENCE.split(" ".join(_docstring(plan.cls).split()))
+    """Describe a dataclass as a mapping, and each of its members."""
+    said = meanings(plan.cls)
     sources: dict[str, Field[Any]] = {f.name: f for f in fields(plan.cls)}
     properties: dict[str, dict[str, object]] = {}
     for name, member in plan.members.items():
         schema = _of(member.annotation, definitions)
         if member.blank:
             schema = {"anyOf": [schema, {"type": "null"}]}
-        told = [s for s in sentences if f"`{name}`" in s or f"`{name}:" in s]
-        if told:
-            schema["description"] = " ".join(told)
+        schema = _described(schema, said.get(name))
         default = sources[name].default
         if default is not MISSING and isinstance(default, str | bool) and default != "":
             schema["default"] = default
         properties[name] = schema
-    described: dict[str, object] = {"type": "object", "description": sentences[0], "properties": properties}
+    described: dict[str, object] = {
+        "type": "object",
+        "description": _first_paragraph(plan.cls),
+        "properties": properties,
+    }
     if plan.required:
         described["required"] = list(plan.required)
     return {**described, "additionalProperties": False}
 
 
-def _docstring(cls: type) -> str:
-    """Give the docstring of a class with those of the classes it extends, which describe the members it inherits."""
-    found = (inspect.getdoc(c) for c in cls.__mro__ if c is not object and c.__doc__)
-    return " ".join(text for text in found if text)
+def _described(schema: dict[str, object], words: str | None) -> dict[str, object]:
+    return {**schema, "description": words} if words else schema
+
+
+def _first_paragraph(cls: type) -> str:
+    return " ".join((inspect.getdoc(cls) or "").partition("\n\n")[0].split())
 
 
 def _variant(variant: Variant, definitions: dict[str, dict[str, object]]) -> dict[str, object]:

@@ -71,11 +71,7 @@ AnyStep = Annotated[Step, Variant("step", lambda: STEPS, step_class, "name")]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Objective:
-    """Service level objectives; dashboards and burn-rate alerts read them.
-
-    `availability` is the share of runs that have to pass, as in 99.9%. `auth_latency` is for all auth steps together,
-    `api_latency` for all API steps together, `issuance_latency` for one token request.
-    """
+    """Service level objectives; dashboards and burn-rate alerts read them."""
 
     availability: Percent | None = None
     """Share of runs that have to pass, as in `99.9%`."""
@@ -97,14 +93,7 @@ class Objective:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flow:
-    """One check: steps in order, run again and again.
-
-    `name` is its name on every metric and span. `provider` names one of the providers; it is needed only if a step uses
-    one. `every` is the interval between runs (default 60s), or `cron` says when, in UTC or in the zone that a leading
-    CRON_TZ= names. `deadline` is the total for all steps (default 20s). `labels` become attributes of metrics and spans:
-    at most 8, with values of at most 64 characters. `objective` holds the targets. `http` says how to reach hosts, over
-    what the provider says. `steps` are what is done.
-    """
+    """One check: steps in order, run again and again."""
 
     name: Name
     """Its name on every span, metric and event."""
@@ -122,7 +111,7 @@ class Flow:
     """Total for all steps, clean-up included; default 20s."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Attributes of the flow's root span and metrics: at most 8, with values of at most 64 characters."""
+    """Attributes of the flow's root span and of `otelprobe.flow.up`: at most 8, with values of at most 64 characters."""
 
     objective: Objective = field(default_factory=Objective)
     """Targets, exported as data for dashboards and alerts; they judge no run."""
@@ -176,14 +165,7 @@ class Flow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Telemetry:
-    """Where telemetry goes, under the names of the OTEL_EXPORTER_OTLP_* variables; what is set here wins over them.
-
-    `endpoint` is the collector's base URL. `headers` are sent with every export, secrets as {env: NAME} or {file: PATH}.
-    `timeout` is for one export. `certificate` is a CA file, `client_certificate` and `client_key` are for mutual TLS.
-    `insecure` turns TLS off for grpc. `resource_attributes` are added to the resource. `metric_interval` is the time
-    between two exports of metrics. `spool_dir` keeps what was not delivered for the next run. `budget` is the total for
-    the last export at exit (default 5s).
-    """
+    """Where telemetry goes, under the names of the OTEL_EXPORTER_OTLP_* variables; what is set here wins over them."""
 
     endpoint: Endpoint | None = None
     """Base URL of the collector, as in `http://localhost:4318`; `/v1/traces` and so on are added. With `grpc` also
@@ -240,11 +222,7 @@ class Telemetry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlowFile:
-    """What one flow file may hold.
-
-    `providers` are identity providers by name. `flows` are the checks. `telemetry` says where results go; it stands in
-    one file only.
-    """
+    """What one flow file may hold."""
 
     providers: Mapping[Name, Provider] = field(default_factory=dict)
     """Identity providers by name."""

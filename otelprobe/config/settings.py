@@ -85,16 +85,7 @@ def parse_switch(value: object) -> bool:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """Settings of one process; each is a flag `--log-level`, a variable `OTELPROBE_LOG_LEVEL`, or a line in `.env`.
-
-    `config` are the flow files and directories where the command names none. `log_level` and `log_format` are for
-    standard error. `color` is for the terminal. `state_dir` keeps what is remembered between runs; without it, it is
-    forgotten. `spool_dir` keeps telemetry that could not be delivered. `location` is where this prober stands, as a label.
-    `listen` is the address of /livez and /readyz: loopback by default, because nothing is open that nobody asked for; a
-    pod sets :8399. `workers` is how many flows run at once (default 64: they mostly wait). `shard` is this process's part
-    of the flows. `start_jitter` is the time over which first runs are spread (default 10s). `require_delivery` makes
-    undelivered telemetry exit code 3.
-    """
+    """Settings of one process; each is a flag `--log-level`, a variable `OTELPROBE_LOG_LEVEL`, or a line in `.env`."""
 
     config: Annotated[tuple[str, ...], Scalar(parse_paths, {"type": "string"})] = ()
     """Flow files and directories, separated by `:`, if the command names none."""
@@ -117,9 +108,11 @@ class Settings:
     location: Name | None = None
     """Where this prober stands, such as `eu-west`; `otelprobe.location` on all it sends."""
 
+    # Loopback, because nothing is open that nobody asked for; a pod sets :8399.
     listen: Annotated[Listen | None, Scalar(parse_listen, {"type": "string"})] = Listen("127.0.0.1", 8399)
     """Address of the health endpoints, or `none`; for `run`."""
 
+    # Many, because flows mostly wait.
     workers: Annotated[int, Scalar(parse_workers, {"type": "integer"})] = 64
     """How many flows run at once, 1 to 1024."""
 

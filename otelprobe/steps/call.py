@@ -18,11 +18,7 @@ Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 @dataclass(frozen=True, kw_only=True)
 class Call(Step):
-    """Send one request. Without `expect.status` any 2xx is wanted.
-
-    `auth` chooses the credential (default: the latest token). `unauthorized_status` lists what this API answers where 401
-    is meant.
-    """
+    """Send one request. Without `expect.status` any 2xx is wanted."""
 
     kind: ClassVar[str] = "call"
     layer: ClassVar[Layer] = Layer.API

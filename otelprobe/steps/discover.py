@@ -1,5 +1,6 @@
 """Fetch the provider's discovery document (OpenID Connect Discovery 1.0, RFC 8414) and check what everything hangs on."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
@@ -12,6 +13,7 @@ from otelprobe.provider import ENDPOINTS
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Warn
 from otelprobe.step import Artifact, Context, Done, ProviderMetadata, Step
+from otelprobe.tokens import shown
 
 _NEEDED = ("issuer", "token_endpoint", "jwks_uri")
 _OIDC_REQUIRED = (
@@ -21,6 +23,7 @@ _OIDC_REQUIRED = (
     "id_token_signing_alg_values_supported",
 )
 _OAUTH_REQUIRED = ("response_types_supported",)
+_UNSENDABLE = re.compile(r"[\x00-\x20\x7f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +52,7 @@ class Discover(Step):
         missing = [m for m in _NEEDED if not isinstance(document.get(m), str)]
         if missing:
             raise CheckFailed(Reason.DISCOVERY_INVALID, f"the discovery document has no {', '.join(missing)}")
+        _refuse_broken_endpoints(document)
         _refuse_plain_endpoints(document, allowed=bool(ctx.options.insecure_http))
         absent = [m for m in required if m not in document]
         warnings = (
@@ -112,12 +116,29 @@ def _raise_unavailable(reply: Reply) -> None:
 def _check_issuer(document: Mapping[str, object], issuer: str) -> None:
     found = document.get("issuer")
     if isinstance(found, str) and found != issuer:
-        raise CheckFailed(Reason.DISCOVERY_ISSUER_MISMATCH, f"issuer is {found[:200]}, configured is {issuer}")
+        raise CheckFailed(Reason.DISCOVERY_ISSUER_MISMATCH, f"issuer is {shown(found)}, configured is {issuer}")
 
 
 def _endpoints(document: Mapping[str, object]) -> dict[str, str]:
     members = {name: "jwks_uri" if name == "jwks" else f"{name}_endpoint" for name in ENDPOINTS}
     return {name: str(document[m]) for name, m in members.items() if isinstance(document.get(m), str)}
+
+
+def _refuse_broken_endpoints(document: Mapping[str, object]) -> None:
+    """Refuse addresses that cannot be asked, here where the provider is to blame and not where they would be used."""
+    broken = [name for name, url in _endpoints(document).items() if not _is_address(url)]
+    if broken:
+        raise CheckFailed(Reason.DISCOVERY_INVALID, f"endpoints that are no http or https URLs: {', '.join(broken)}")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        named = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
+    labels = (parts.hostname or "").removesuffix(".").split(".")
+    return named and not _UNSENDABLE.search(url) and all(0 < len(label) < 64 for label in labels)
 
 
 def _refuse_plain_endpoints(document: Mapping[str, object], *, allowed: bool) -> None:

@@ -13,7 +13,7 @@ from otelprobe.step import Artifact, Context, Done, Step, StepFailed, Tokens, ne
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IntrospectExpect(Expect):
-    """What to expect besides the common words: `active` (default true; false after a revocation)."""
+    """What to expect of an introspection besides the common words."""
 
     active: bool = True
     """What `active` must be; `false` after a revocation."""

@@ -7,7 +7,7 @@ from typing import ClassVar, Literal
 
 from otelprobe.fields import JsonPath, SecretRef, Url, find_json
 from otelprobe.http import Reply
-from otelprobe.oauth import refuse_failures
+from otelprobe.oauth import refuse_failures, sendable
 from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.secret_tree import SecretTree, resolve, secrets_in
@@ -19,11 +19,7 @@ _REFUSED = frozenset({400, 401, 403, 422})
 
 @dataclass(frozen=True, kw_only=True)
 class Login(Step):
-    """Send credentials in the shape that the application wants, with field names of any depth.
-
-    `extract` is the JSONPath of the token in the answer (default `$.access_token`), `cookie` the name of the session
-    cookie that is set instead. A mapping `{env: NAME}` or `{file: PATH}` anywhere in `json` or `form` is a secret.
-    """
+    """Send credentials in the shape that the application wants, with field names of any depth."""
 
     kind: ClassVar[str] = "login"
     layer: ClassVar[Layer] = Layer.AUTH
@@ -106,7 +102,7 @@ class Login(Step):
             raise CheckFailed(Reason.IDP_NOT_JSON, f"status {reply.status} without JSON") from None
         if not found or not isinstance(found[0], str) or not found[0]:
             raise CheckFailed(Reason.TOKEN_MISSING, f"no token at {path}")
-        return Tokens(access=found[0], obtained_at=ctx.now())
+        return Tokens(access=sendable(found[0]), obtained_at=ctx.now())
 
 
 def _session(reply: Reply, name: str) -> Cookie:

@@ -15,11 +15,7 @@ from otelprobe.step import Artifact, Context, Done, Step, StepFailed, Tokens, ne
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshExpect(Expect):
-    """What to expect of a refresh besides the common words.
-
-    `rotated` true: another refresh token must come; false: the same one stays valid. `reuse_refused` true: the old
-    refresh token is tried once more and must be refused (the provider may end the session for it).
-    """
+    """What to expect of a refresh besides the common words."""
 
     rotated: bool | None = None
     """`true`: another refresh token must come; `false`: the same one must stay."""
@@ -30,7 +26,7 @@ class RefreshExpect(Expect):
 
 @dataclass(frozen=True, kw_only=True)
 class Refresh(Step):
-    """Refresh the latest token, or that of the step `use`. `scope` narrows what is asked for."""
+    """Refresh the latest token, or that of the step `use`."""
 
     kind: ClassVar[str] = "refresh"
     layer: ClassVar[Layer] = Layer.AUTH

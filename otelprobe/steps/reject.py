@@ -71,8 +71,7 @@ class _Answer:
 class Reject(Step):
     """Send every case and judge when all are answered: an accepted one weighs more than a server error.
 
-    `unauthorized_status` lists what this API answers to a bad credential besides 401 and 403. `auth` may name the step whose
-    token is the good one, and the scheme. Every request carries `X-Otelprobe-Case`, so that the API's logs can be read.
+    Every request carries `X-Otelprobe-Case`, so that the API's logs can be read.
     """
 
     kind: ClassVar[str] = "reject"

@@ -22,10 +22,7 @@ _OURS = frozenset(
 
 @dataclass(frozen=True, kw_only=True)
 class Revoke(Step):
-    """Revoke the latest tokens, or those of the step `use`.
-
-    `token` says which: by default the refresh token where there is one (that ends the whole grant), else the access token.
-    """
+    """Revoke the latest tokens, or those of the step `use`."""
 
     kind: ClassVar[str] = "revoke"
     layer: ClassVar[Layer] = Layer.AUTH

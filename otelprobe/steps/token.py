@@ -11,18 +11,14 @@ from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Fact, FactValue, Warn
 from otelprobe.step import Artifact, Context, Done, Step, StepFailed, Tokens, needs_endpoint
-from otelprobe.tokens import format_of, parse
+from otelprobe.tokens import format_of, parse, shown
 
 _MARGIN = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenExpect(Expect):
-    """What to expect of a token response besides the common words.
-
-    `expires_in` a comparison in seconds; `token_type` (default Bearer, any case); `scope: exact` wants just the scopes
-    that were asked for, `any` checks none (default: none may be missing).
-    """
+    """What to expect of a token response besides the common words."""
 
     expires_in: Comparison | None = None
     """`expires_in` of the answer, in seconds."""
@@ -36,11 +32,7 @@ class TokenExpect(Expect):
 
 @dataclass(frozen=True, kw_only=True)
 class Token(Step):
-    """Ask for a token. `cache: reuse` keeps it until shortly before it expires (by default every run asks for a new one).
-
-    `audience`, `resource` (RFC 8707, one or more) and `params` are sent as they are. `refresh_token` seeds the
-    refresh_token grant; a successor that the provider issues is kept in memory and used from then on.
-    """
+    """Ask for a token at the provider's token endpoint."""
 
     kind: ClassVar[str] = "token"
     layer: ClassVar[Layer] = Layer.AUTH
@@ -186,8 +178,8 @@ class Token(Step):
     def _check(self, tokens: Tokens, facts: dict[str, FactValue]) -> tuple[Warn, ...]:
         wanted = self.expect
         if (tokens.token_type or "").lower() != wanted.token_type.lower():
-            found = tokens.token_type or "missing"
-            raise CheckFailed(Reason.TOKEN_TYPE_UNEXPECTED, f"token_type is {found[:40]}, expected {wanted.token_type}")
+            found = shown(tokens.token_type) if tokens.token_type else "missing"
+            raise CheckFailed(Reason.TOKEN_TYPE_UNEXPECTED, f"token_type is {found}, expected {wanted.token_type}")
         if wanted.expires_in is not None and (
             tokens.expires_in is None or not comparison_holds(tokens.expires_in, wanted.expires_in)
         ):
@@ -209,7 +201,7 @@ class Token(Step):
         if missing:
             raise CheckFailed(Reason.SCOPE_REDUCED, f"not granted: {' '.join(missing)}")
         if extra and self.expect.scope == "exact":
-            raise CheckFailed(Reason.SCOPE_EXCESS, f"granted besides: {' '.join(extra)[:200]}")
+            raise CheckFailed(Reason.SCOPE_EXCESS, f"granted besides: {shown(' '.join(extra))}")
         return ()
 
 

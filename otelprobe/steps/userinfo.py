@@ -38,7 +38,7 @@ class UserInfo(Step):
             if error == "insufficient_scope":
                 raise CheckFailed(Reason.INSUFFICIENT_SCOPE, "userinfo wants another scope, mostly openid")
             raise _refusal(ctx, reply, error or "no error code", tokens)
-        if reply.media_type == "application/jwt":
+        if reply.status < 300 and reply.media_type == "application/jwt":
             return Done(reply=reply)
         if not isinstance(read_object(reply).get("sub"), str):
             raise CheckFailed(Reason.CLAIM_MISSING, "the userinfo answer has no sub")
@@ -62,7 +62,8 @@ def _is_for_another_resource(ctx: Context, token: str) -> bool:
         audience = parse(token).claims.get("aud")
     except CheckFailed:
         return False
-    named = {audience} if isinstance(audience, str) else {a for a in audience or () if isinstance(a, str)}
+    listed = audience if isinstance(audience, list) else [audience]
+    named = {a for a in listed if isinstance(a, str)}
     provider = ctx.identity_provider()
     own = {provider.issuer, ctx.endpoint("userinfo"), provider.client_id}
     return bool(named) and not named & own

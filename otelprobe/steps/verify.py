@@ -32,6 +32,7 @@ from otelprobe.tokens import (
     pem_key,
     problem_facts,
     secret_key,
+    time_claim,
     time_problems,
     verify,
 )
@@ -58,10 +59,7 @@ Audience = Annotated[tuple[str, ...], AUDIENCE]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VerificationKey:
-    """A key to verify with where the provider's published ones do not serve: exactly one of `secret`, `pem`, `jwks`.
-
-    `pem` is a file with a public key or certificate, `jwks` a URL or a file; all are read at each use.
-    """
+    """A key to verify with where the provider's published ones do not serve: exactly one of these, read at each use."""
 
     secret: SecretRef | None = None
     """Shared secret, for HS256, HS384 and HS512."""
@@ -80,13 +78,7 @@ class VerificationKey:
 
 @dataclass(frozen=True, kw_only=True)
 class Verify(Step):
-    """Verify signature, header and claims; the detail names everything that is wrong, the reason what matters most.
-
-    `algorithms` (default: the asymmetric ones that the provider advertises; HS only with `key: {secret: ...}`),
-    `audience` (default: not compared, with a warning), `issuer` (default: the provider's), `leeway` in seconds (default
-    5 s: more than healthy clocks differ, less than an outage hides in), `require` names claims that must be there, `claims`
-    compares others, `max_lifetime` in seconds between iat and exp, `typ` of the header.
-    """
+    """Verify signature, header and claims; the detail names everything that is wrong, the reason what matters most."""
 
     kind: ClassVar[str] = "verify"
     answers: ClassVar[bool] = False
@@ -281,9 +273,9 @@ def _obtained(ctx: Context, tokens: Tokens) -> float:
 
 
 def _remember(ctx: Context, jwt: Jwt, key: Key) -> None:
-    exp, iat = jwt.claims.get("exp"), jwt.claims.get("iat")
-    if isinstance(exp, int | float):
-        note_token(ctx, key.label, float(exp), float(exp - iat) if isinstance(iat, int | float) else None)
+    exp, iat = time_claim(jwt.claims, "exp"), time_claim(jwt.claims, "iat")
+    if exp is not None:
+        note_token(ctx, key.label, exp, exp - iat if iat is not None else None)
 
 
 # Clocks (reasons.md, rule 5)
@@ -317,7 +309,7 @@ def _explained_by_clock(
 def _skews(ctx: Context, jwt: Jwt, tokens: Tokens, policy: Policy) -> Iterator[_Skew]:
     """Give the measured differences by whose clock the token's times hold."""
     hosts = _provider_hosts(ctx)
-    others = Memory(skews={h: s for h, s in ctx.memory.skews.items() if h not in hosts})
+    others = Memory(skews={h: s for h, s in ctx.memory.skews.copy().items() if h not in hosts})
     grace = replace(policy, leeway=policy.leeway + 1.0)
     for host, seconds in _measured(ctx, jwt, tokens, hosts):
         holds = not any(time_problems(jwt.claims, grace, ctx.now() + seconds))
@@ -333,10 +325,10 @@ def _measured(ctx: Context, jwt: Jwt, tokens: Tokens, hosts: tuple[str, ...]) ->
     """
     dated = [(h, ctx.memory.skews[h]) for h in hosts if h in ctx.memory.skews]
     yield from dated
-    iat = jwt.claims.get("iat")
-    if tokens.cached or not hosts or isinstance(iat, bool) or not isinstance(iat, int | float):
+    iat = time_claim(jwt.claims, "iat")
+    if tokens.cached or not hosts or iat is None:
         return
-    seconds = float(iat) - _obtained(ctx, tokens)
+    seconds = iat - _obtained(ctx, tokens)
     if seconds > 0 or not dated:
         yield hosts[0], seconds
 

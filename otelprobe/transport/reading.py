@@ -11,6 +11,8 @@ from otelprobe.transport.dial import Link
 _CHUNK = 65536
 _INTERIM = 16
 """Most 1xx answers that are read over."""
+_MEMBERS = 256
+"""Most parts of a gzip body: each costs a copy of all that follow."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class Reader:
     def _inflate(self, raw: bytes, window: int) -> bytes:
         """Unpack up to the cap and no byte further; gzip may have several members, and rubbish behind the last one."""
         out = bytearray()
-        while True:
+        for _ in range(_MEMBERS):
             unpacker = zlib.decompressobj(window)
             out += unpacker.decompress(raw, self._max_size + 1 - len(out))
             if len(out) > self._max_size:
@@ -128,6 +130,7 @@ class Reader:
             raw = unpacker.unused_data
             if not (window > zlib.MAX_WBITS and raw.startswith(b"\x1f\x8b")):
                 return bytes(out)
+        raise zlib.error("a compressed body in too many parts")
 
     def _too_large(self) -> CheckFailed:
         text = f"the answer is larger than {self._max_size} bytes; raise http.max_size if it should be"

@@ -82,9 +82,10 @@ def _make(ca: str, source: str, cert: str | None, key: str | None) -> ssl.SSLCon
 def _load_ca(context: ssl.SSLContext, ca: str, source: str) -> None:
     """Load a CA file, or a directory: its hashed names as OpenSSL does, and plain .pem and .crt files as mounts have."""
     path = Path(ca)
-    files = sorted(p for p in path.iterdir() if p.suffix in {".pem", ".crt", ".cer"}) if path.is_dir() else [path]
     try:
+        files = [path]
         if path.is_dir():
+            files = sorted(p for p in path.iterdir() if p.suffix in {".pem", ".crt", ".cer"})
             context.load_verify_locations(capath=ca)
         for file in files:
             context.load_verify_locations(cafile=str(file))

@@ -87,7 +87,7 @@ def test_aliases_are_bounded() -> None:
     rows += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]" for i in range(1, 9)]
     started = time.perf_counter()
     assert "aliases repeat more than 250,000 values" in refused("\n".join(rows))
-    assert time.perf_counter() - started < 1
+    assert time.perf_counter() - started < 4
 
 
 def test_deep_nesting_is_refused_not_fatal() -> None:

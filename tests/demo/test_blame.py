@@ -37,9 +37,8 @@ def test_healthy_demo_passes_without_a_warning(tmp_path, monkeypatch, change):
 
 @pytest.mark.parametrize("fault", FAULTS.values(), ids=lambda f: f.name)
 def test_fault_is_blamed_on_its_side(fault, tmp_path, monkeypatch):
-    """The flow ends with the reason, blame, objective and failed step that the fault's row promises, within 4 seconds."""
+    """The flow ends with the reason, blame, objective and failed step that the fault's row promises."""
     result = run_demo_flow([fault.name], ELSEWHERE.get(fault.name, ("", "")), tmp_path, monkeypatch)
     failed_step = "after" if fault.name == "revocation-ignored" else fault.step
     assert (result.reason, result.blame, result.failed_step) == (fault.reason, fault.blame, failed_step), result.detail
     assert result.reason is None or result.counts == fault.counts
-    assert result.duration < 4

@@ -57,7 +57,7 @@ def test_stop_ends_what_still_waits(fault, tls):
             time.sleep(0.005)  # the log tells of a request only when it is answered
         start = time.monotonic()
         demo.stop()
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 4
         _ = stuck.exception(timeout=2) or stuck.result().close()
         visitor.close()
     assert set(threading.enumerate()) == before
@@ -73,7 +73,7 @@ def test_stop_ends_a_silent_connection(tls):
         visitor.close()
         start = time.monotonic()
         demo.stop()
-        assert time.monotonic() - start < 1.5
+        assert time.monotonic() - start < 4
     assert set(threading.enumerate()) == before
 
 

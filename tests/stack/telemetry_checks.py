@@ -33,7 +33,16 @@ DERIVED: Mapping[Metric, Collection[Attribute]] = {
 _SCOPE = {"otel_scope_name", "otel_scope_version", "otel_scope_schema_url"}
 """Added by the collector's own Prometheus exporters, not by Prometheus' OTLP receiver."""
 
-_ADDED = {"__name__", "job", "instance", "le", prometheus_label(schema.LOCATION), "k8s_namespace_name", "k8s_cronjob_name", *_SCOPE}
+_ADDED = {
+    "__name__",
+    "job",
+    "instance",
+    "le",
+    prometheus_label(schema.LOCATION),
+    "k8s_namespace_name",
+    "k8s_cronjob_name",
+    *_SCOPE,
+}
 
 
 def series_name(metric: Metric) -> str:

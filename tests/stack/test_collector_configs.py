@@ -1,5 +1,8 @@
 """Each file of collector-config is run unchanged by the official collector and carries real data to real stores."""
 
+import os
+import secrets
+import sys
 import time
 from pathlib import Path
 
@@ -13,9 +16,12 @@ from tests.stack.harness import collector
 from tests.stack.harness.collector import Collector
 from tests.stack.harness.jaeger import Jaeger
 from tests.stack.harness.kubernetes import CRONJOB, NAMESPACE, POD, POD_UID, KubernetesApi
+from tests.stack.harness.otlp import send_event, send_span
 from tests.stack.harness.ports import free_ports
-from tests.stack.harness.process import eventually
+from tests.stack.harness.probe import LOCATION
+from tests.stack.harness.process import Process, eventually
 from tests.stack.harness.prometheus import Prometheus
+from tests.stack.harness.vendor import Vendor
 from tests.stack.servers import MakeProbe, StartCollector, told_in_one_line
 from tests.stack.telemetry_checks import (
     DERIVED,
@@ -223,3 +229,134 @@ def test_prometheus_can_scrape(
         await_every_metric(prometheus, demo)
         assert prometheus.exemplars(f"{prometheus_name(schema.FLOW_DURATION)}_bucket", begun, time.time() + 60)
     events.wait(lambda: any(r.event_name == schema.FLOW_FAILED.name for r in events.records))
+
+
+@pytest.fixture
+def vendor_settings(tmp_path: Path) -> dict[str, str]:
+    """Give the settings of vendor-otlp.yaml that both ways of saying who you are need."""
+    key = tmp_path / "api-key"
+    key.write_text("Api-Token of-the-vendor", encoding="utf-8")
+    return {"OTELCOL_QUEUE_DIR": str(tmp_path / "queue"), "OTELCOL_VENDOR_API_KEY_FILE": str(key)}
+
+
+def tls_settings(vendor: Vendor) -> dict[str, str]:
+    """Give the settings by which the collector finds and trusts the vendor, and shows its own certificate."""
+    return {
+        "OTELCOL_VENDOR": vendor.url,
+        "OTELCOL_VENDOR_CA_FILE": str(vendor.files.ca),
+        "OTELCOL_VENDOR_CERT_FILE": str(vendor.files.certificate),
+        "OTELCOL_VENDOR_KEY_FILE": str(vendor.files.key),
+    }
+
+
+def await_all_signals(vendor: Vendor, trace_id: str) -> None:
+    """Wait until the vendor has the trace, metrics and events, all by a caller that it knows."""
+    inbox = vendor.inbox
+    inbox.wait(lambda: any(span.trace_id.hex() == trace_id for span in inbox.spans), 20)
+    inbox.wait(lambda: bool(inbox.points(schema.FLOW_UP.name)), 20)
+    inbox.wait(lambda: any(r.event_name == schema.FLOW_COMPLETED.name for r in inbox.records), 20)
+    assert vendor.refused == 0
+
+
+def test_a_vendor_that_wants_a_key_gets_everything(
+    start_collector: StartCollector, make_probe: MakeProbe, vendor_settings: dict[str, str], tmp_path: Path
+) -> None:
+    """All signals arrive over mutual TLS with the content of the key file as the header."""
+    vendor = Vendor(tmp_path, lambda authorization: authorization == "Api-Token of-the-vendor")
+    try:
+        running = start_collector("vendor-otlp.yaml", environment=vendor_settings | tls_settings(vendor))
+        await_all_signals(vendor, make_probe(running.http).once()["trace_id"])
+    finally:
+        vendor.stop()
+
+
+def test_a_vendor_that_wants_oauth_gets_everything(
+    start_collector: StartCollector, make_probe: MakeProbe, demo: Demo, vendor_settings: dict[str, str], tmp_path: Path
+) -> None:
+    """All signals arrive with a token that the collector fetched by client credentials from a real provider."""
+    secret = tmp_path / "client-secret"
+    secret.write_text(demo.client_secret, encoding="utf-8")
+    oauth = {
+        "OTELCOL_VENDOR_EXPORTER": "otlphttp/oauth",
+        "OTELCOL_VENDOR_TOKEN_URL": f"{demo.issuer}/token",
+        "OTELCOL_VENDOR_CLIENT_ID": demo.client_id,
+        "OTELCOL_VENDOR_CLIENT_SECRET_FILE": str(secret),
+        "OTELCOL_VENDOR_SCOPE": "orders:read",
+        "OTELCOL_VENDOR_TOKEN_CA_FILE": str(demo.ca_file),
+    }
+    vendor = Vendor(tmp_path, lambda authorization: authorization.startswith("Bearer eyJ"))
+    try:
+        running = start_collector("vendor-otlp.yaml", environment=vendor_settings | tls_settings(vendor) | oauth)
+        await_all_signals(vendor, make_probe(running.http).once()["trace_id"])
+    finally:
+        vendor.stop()
+
+
+def test_all_in_one_feeds_every_store_and_the_terminal(
+    start_collector: StartCollector, prometheus: Prometheus, jaeger: Jaeger, events: Inbox, tmp_path: Path
+) -> None:
+    """The demo as compose.yaml starts it: trace in Jaeger, metrics in Prometheus, events in Loki's place and in a file."""
+    file = tmp_path / "events.jsonl"
+    environment = {
+        "OTELCOL_TRACES": jaeger.otlp,
+        "OTELCOL_PROMETHEUS_OTLP": prometheus.otlp,
+        "OTELCOL_LOKI": events.endpoint,
+        "OTELCOL_EVENTS_FILE": str(file),
+    }
+    running = start_collector("all-in-one.yaml", environment=environment)
+    settings = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OTELPROBE_LISTEN": "none",
+        "OTELPROBE_START_JITTER": "0s",
+        "OTELPROBE_LOCATION": LOCATION,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": running.http,
+        "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+    }
+    script = collector.CONFIGS / "demo.sh"
+    with Process("demo.sh", ["sh", script], log=tmp_path / "demo.log", environment=settings):
+        await_metric(prometheus, schema.FLOW_UP, wanted=schema.FLOW_UP.all_attributes)
+        await_metric(prometheus, schema.STEP_DURATION, wanted=schema.STEP_DURATION.all_attributes)
+        events.wait(lambda: any(r.event_name == schema.FLOW_COMPLETED.name for r in events.records))
+    trace_id = next(r.trace_id.hex() for r in events.records if r.event_name == schema.FLOW_COMPLETED.name)
+    assert eventually(lambda: jaeger.spans(trace_id), 10, "trace of the event")
+    eventually(lambda: file.exists() and trace_id in file.read_text(encoding="utf-8"), 10, "event in the file")
+    assert '"otelcol.signal": "traces"' in running.log.read_text(encoding="utf-8")
+
+
+_JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJlLWNhbmFyeQ"
+_LEAKS = {
+    "http.request.header.authorization": f"Bearer {_JWT}",
+    "authorization": "Basic Y2FuYXJ5OmNhbmFyeQ==",
+    "db.password": "password-canary",
+    "oauth.access_token": "opaque-canary",
+    "client_secret": "secret-canary",
+    "x-api-key": "key-canary",
+    "url.full": "https://login.example.com/cb?code=code-canary&state=1",
+    "note": f"the server sent {_JWT} back",
+    "pem": "-----BEGIN PRIVATE KEY-----canary",
+}
+
+
+def own_attributes() -> dict[str, str]:
+    """Give every attribute key of the schema with a value that otelprobe may send."""
+    known = {value for value in vars(schema).values() if isinstance(value, schema.Attribute)}
+    known |= {*schema.FACT_SPAN, *schema.PHASE_SPAN.values()}
+    values = {attribute.name: attribute.values[-1] if attribute.values else "plain value" for attribute in known}
+    return values | {schema.URL.name: "https://login.example.com/token?code=REDACTED"}
+
+
+def test_the_gateway_redacts_credentials_and_nothing_of_ours(
+    start_gateway: StartCollector, jaeger: Jaeger, events: Inbox
+) -> None:
+    """Of spans and events by anybody, what looks like a credential is masked; no key of our schema is touched."""
+    gateway, trace_id = start_gateway(), secrets.token_hex(16)
+    leaks = {f"leak.{key}" if key == "url.full" else key: value for key, value in _LEAKS.items()}
+    send_span(gateway.http, trace_id, own_attributes() | leaks)
+    send_event(gateway.http, trace_id, leaks)
+    (span,) = eventually(lambda: jaeger.spans(trace_id), 15, "span")
+    assert own_attributes().items() <= span["tags"].items()
+    events.wait(lambda: bool(events.records))
+    for told in (str(span["tags"]), str(events.records)):
+        assert "canary" not in told
+        assert _JWT.split(".")[1] not in told
+        assert all(key in told for key in leaks)

@@ -60,7 +60,7 @@ def test_exit_is_bounded_and_failures_are_counted(protocol, fault, mode):
         telemetry.publish(passed())
         started = time.monotonic()
         delivery = telemetry.close(0.6)
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 4
     assert not delivery.complete
     assert delivery.signals["traces"].failed == 10
     assert all(count.sent == 0 and count.failed > 0 for count in delivery.signals.values())
@@ -73,7 +73,7 @@ def test_refused_connections_do_not_hold_the_exit(protocol):
     telemetry.publish(passed())
     started = time.monotonic()
     delivery = telemetry.close(0.6)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 4
     assert all(count.sent == 0 and count.failed > 0 for count in delivery.signals.values())
 
 
@@ -85,7 +85,7 @@ def test_an_answer_that_is_no_otlp_is_a_failure(fault):
         telemetry.publish(passed())
         started = time.monotonic()
         delivery = telemetry.close()
-    assert time.monotonic() - started < 2.0
+    assert time.monotonic() - started < 4
     assert {c.sent for c in delivery.signals.values()} == {0}
     assert delivery.signals["traces"].failed == 10
 

@@ -1,6 +1,9 @@
 """Keycloak from Maven Central, in development mode, with the realms of tests/stack/keycloak and its store in memory."""
 
+import os
 import shutil
+import signal
+import socket
 import subprocess
 import zipfile
 from pathlib import Path
@@ -8,7 +11,7 @@ from pathlib import Path
 from tests.stack.harness import cache
 from tests.stack.harness.faults import StackError
 from tests.stack.harness.ports import free_ports
-from tests.stack.harness.process import Process, answers
+from tests.stack.harness.process import Process, answers, eventually
 
 VERSION = "26.7.0"
 REALMS = Path(__file__).resolve().parents[1] / "keycloak"
@@ -70,6 +73,7 @@ class Keycloak(Process):
     def __init__(self, folder: Path) -> None:
         java()
         port, management = free_ports(2)
+        self._port = port
         self.url = f"http://127.0.0.1:{port}"
         command: list[str | Path] = [
             *("sh", _home(folder) / "bin" / "kc.sh", "start-dev", "--import-realm", "--db=dev-mem", "--cache=local"),
@@ -87,3 +91,21 @@ class Keycloak(Process):
     def issuer(self, realm: str = REALM) -> str:
         """Give a realm's issuer."""
         return f"{self.url}/realms/{realm}"
+
+    def freeze(self) -> None:
+        """Stop it in its tracks: connections are still taken by the kernel, nothing is answered."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.killpg(self._process.pid, signal.SIGCONT)
+
+    def crash(self) -> None:
+        """Kill it, and come back when its port refuses connections."""
+        self.kill()
+
+        def refused() -> bool:
+            with socket.socket() as probe:
+                return probe.connect_ex(("127.0.0.1", self._port)) != 0
+
+        eventually(refused, 10, "refusal by the port of a dead server")
