@@ -180,14 +180,23 @@ def _expectation(cls: type[Step]) -> type[Any]:
 
 
 def _table(cls: type[Any], *, besides: set[str] | None = None, prefix: str = "") -> Iterator[str]:
-    """Give a table of a class's members: word, type, default, meaning (KeyError tells who adds one to describe it)."""
-    hints, said = get_type_hints(cls, include_extras=True), meanings(cls)
+    """Give a table of a class's members: word, type, default, meaning."""
+    hints = get_type_hints(cls, include_extras=True)
     yield "| parameter | type | default | meaning |"
     yield "| --- | --- | --- | --- |"
     for field in dataclasses.fields(cls):
         if field.name in (besides or set()):
             continue
-        yield f"| `{prefix}{field.name}` | {_type(hints[field.name])} | {_default(field)} | {_cell(said[field.name])} |"
+        meaning = _meaning(cls, field.name)
+        yield f"| `{prefix}{field.name}` | {_type(hints[field.name])} | {_default(field)} | {_cell(meaning)} |"
+
+
+def _meaning(cls: type[Any], name: str) -> str:
+    """Say what a parameter means; KeyError tells the author of a new one to describe it."""
+    found = meanings(cls).get(name)
+    if found is None:
+        raise KeyError(f"no meaning of {cls.__name__}.{name}: write it as a string below the field")
+    return found
 
 
 def _cell(text: str) -> str:

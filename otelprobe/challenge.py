@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 
 _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"  # noqa: S105 - a grammar rule of RFC 9110
 _PARAM = re.compile(rf'({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|({_TOKEN}))')
@@ -10,8 +11,8 @@ _SCHEME = re.compile(rf"({_TOKEN})(?:\s+|$|(?=,))")
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*(?=\s*(?:,|$))")
 _ESCAPE = re.compile(r"\\(.)")
 _GAP = re.compile(r"[, \t]*")
-_LONGEST = 8192
-"""Characters of a header line that are read: more than any server sends."""
+_MOST, _LONGEST = 16, 8192
+"""Header lines, and characters of each, that are read: more than any server sends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,7 @@ class Challenge:
 
 def parse_challenges(lines: Iterable[str]) -> tuple[Challenge, ...]:
     """Read every challenge of a raw header list. What cannot be read is passed over: a bad header is not a bad verdict."""
-    return tuple(challenge for line in lines for challenge in _parse_line(line[:_LONGEST].strip()))
+    return tuple(challenge for line in islice(lines, _MOST) for challenge in _parse_line(line[:_LONGEST].strip()))
 
 
 def _parse_line(line: str) -> list[Challenge]:

@@ -258,14 +258,14 @@ class HttpOptions:
     """Client certificate in PEM, for mutual TLS."""
 
     client_key: str | None = None
-    """Its key in PEM, if that is in another file; not encrypted."""
+    """Key of the client certificate in PEM, if it is in another file; not encrypted."""
 
     ip_version: IpVersion | None = None
     """Connect by this version of IP only."""
 
     headers: Mapping[str, str | SecretRef] = field(default_factory=dict, repr=False)
-    """Added to every request, secrets as `{env: NAME}` or `{file: PATH}`; no `Authorization`, `Cookie` or `Proxy-
-    Authorization`.
+    """Added to every request, secrets as `{env: NAME}` or `{file: PATH}`; no `Authorization`, `Cookie` or
+    `Proxy-Authorization`.
     """
 
     max_size: Size | None = None

@@ -72,7 +72,8 @@ def note_keys(ctx: Context, keys: Sequence[Key]) -> tuple[tuple[KeyChange, ...],
             changes = list(_changes(history, current, now))
         _remember(history, current, now)
         _save(ctx, history)
-    return tuple(changes), tuple(_early(history, changes, now))
+    early = tuple(_early(history, changes, now))
+    return tuple(KeyChange(change.change, shown(change.kid)) for change in changes), early
 
 
 def note_token(ctx: Context, kid: str, exp: float, lifetime: float | None) -> None:
@@ -109,7 +110,7 @@ def _changes(history: _History, current: Mapping[str, str | None], now: float) -
         before = history.published.get(label)
         if before is None:
             yield KeyChange("added", label)
-        elif thumbprint is not None and before.get("thumbprint") not in {None, thumbprint}:
+        elif thumbprint is not None and before.get("thumbprint") not in (None, thumbprint):
             yield KeyChange("replaced", label)
     for label in history.published:
         if label not in current:

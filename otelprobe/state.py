@@ -104,10 +104,21 @@ class Memory:
         with self.lock:
             return self.budgets.setdefault(provider, Budget(rate))
 
+    def spend(self, access: str | None, refresh: str | None, successor: str | None = None) -> None:
+        """Forget cached tokens that were revoked or refreshed, lest the next run use them; keep a refresh token's successor."""
+        with self.lock:
+            for name, kept in list(self.tokens.items()):
+                if isinstance(kept, tuple):
+                    if successor is not None and kept[1] == refresh:
+                        self.tokens[name] = (kept[0], successor)
+                elif kept.access == access or (refresh is not None and kept.refresh == refresh):
+                    del self.tokens[name]
+
     def note_skew(self, host: str, skew: float) -> None:
         """Remember what a peer's `Date` said of our clock."""
         self.skews[host] = skew
 
     def our_clock_is_off(self, host: str, skew: float, tolerance: float = 2.0) -> bool:
         """Tell whether another peer sees the same difference, so that the odd one out is us."""
+        # A copy, as other flows note skews meanwhile.
         return any(abs(s - skew) <= tolerance for h, s in self.skews.copy().items() if h != host)

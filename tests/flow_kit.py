@@ -101,7 +101,7 @@ class ResourceServer:
             return self._cached
         document = self._http.get(f"{self.issuer}/.well-known/openid-configuration", timeout=5).json()
         found = self._http.get(document["jwks_uri"], timeout=5).json()["keys"]
-        self._cached = {key["kid"]: jwt.PyJWK(key) for key in found}
+        self._cached = {key["kid"]: jwt.PyJWK(key) for key in found if key.get("use") != "enc"}
         return self._cached
 
 

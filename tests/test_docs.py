@@ -14,6 +14,7 @@ import yaml
 
 from otelprobe.__main__ import COMMANDS, build_parser
 from otelprobe.config.load import load
+from otelprobe.config.meanings import meanings
 from otelprobe.config.models import Flow, Objective, Telemetry
 from otelprobe.config.settings import Listen, Settings, Shard
 from otelprobe.credentials import Auth
@@ -33,6 +34,7 @@ LINKED = [*PAGES, ROOT / "CONTRIBUTING.md"]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 CODE = re.compile(r"`([^`\n]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+LINK_TEXT = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
 
@@ -113,7 +115,7 @@ def test_the_pages_have_examples() -> None:
 
 def anchor(heading: str) -> str:
     """Make a heading's anchor as GitHub does."""
-    words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", heading).replace("`", "").lower()
+    words = LINK_TEXT.sub(r"\1", heading).replace("`", "").lower()
     return re.sub(r"[^\w\- ]", "", words).replace(" ", "-")
 
 
@@ -210,12 +212,21 @@ def as_written(value: object) -> str:
     return "" if value in {None, ()} else str(value)
 
 
+def as_in_a_cell(words: str) -> str:
+    """Give words without links, and without what makes a sentence of them."""
+    return LINK_TEXT.sub(r"\1", words).removesuffix(".").lower()
+
+
 def test_the_settings_are_those_of_the_code() -> None:
-    """The table of settings has every setting with its variable, its flag and its default."""
+    """The table of settings has every setting with its variable, its default and its meaning as the code tells them."""
     rows = table(section(DOCS / "operations.md", "Settings"))
-    shown = [(plain(variable), plain(default)) for variable, _, default, _ in rows]
-    fields = [field for field in dataclasses.fields(Settings) if "from" not in field.metadata]
-    assert shown == [(f"OTELPROBE_{field.name.upper()}", as_written(field.default)) for field in fields]
+    shown = [(plain(variable), plain(default), as_in_a_cell(meaning)) for variable, _, default, meaning in rows]
+    said = meanings(Settings)
+    assert shown == [
+        (f"OTELPROBE_{field.name.upper()}", as_written(field.default), as_in_a_cell(said[field.name]))
+        for field in dataclasses.fields(Settings)
+        if "from" not in field.metadata
+    ]
 
 
 def test_the_flags_of_settings_exist() -> None:

@@ -5,6 +5,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from otelprobe.cli.terminal import harmless
+
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
@@ -26,7 +28,8 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _one_line(text: str) -> str:
-    return text.replace("\n", "; ")
+    """Keep to one line, and let no foreign text (of a server, of a file) move the cursor or forge a line."""
+    return harmless(text.replace("\n", "; "))
 
 
 def set_up_logs(level: str, form: str) -> None:

@@ -182,16 +182,16 @@ class Telemetry:
     """Total of one export; default 10s."""
 
     compression: Literal["none", "gzip", "deflate"] | None = None
-    """Of what is sent; default `none`. `deflate` is for http only."""
+    """How what is sent is compressed; default `none`; `deflate` over http only."""
 
     certificate: str | None = None
-    """CA certificates in PEM, a file."""
+    """File of CA certificates in PEM, in place of the default ones."""
 
     client_certificate: str | None = None
     """Client certificate in PEM, for mutual TLS."""
 
     client_key: str | None = None
-    """Its key in PEM."""
+    """Key of the client certificate in PEM."""
 
     insecure: bool | None = None
     """`true`: no TLS, for grpc with `host:port`."""

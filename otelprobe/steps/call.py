@@ -45,7 +45,7 @@ class Call(Step):
     """Body as text."""
 
     auth: Auth = field(default_factory=Auth)
-    """Credential to send; default: the latest token."""
+    """Credential to send; default: the latest token or session cookie."""
 
     unauthorized_status: tuple[int, ...] = (401,)
     """What this API answers where 401 is meant."""

@@ -12,6 +12,9 @@ from otelprobe.result import Fact, FactValue, KeyChange, Warn
 from otelprobe.step import Artifact, Context, Done, KeySet, Step, StepFailed, needs_endpoint
 from otelprobe.tokens import Key, load_crypto, shown
 
+_MOST_TOLD = 10
+"""Unusable keys that are warned of one by one: a key set of a megabyte may hold 100,000 of them."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Keys(Step):
@@ -67,6 +70,8 @@ def _facts(keys: Sequence[Key], changes: Sequence[KeyChange]) -> dict[str, FactV
 
 def _unusable(keys: Sequence[Key]) -> Iterator[Warn]:
     """Warn of keys that cannot be read; what is set aside for encryption need not be readable here."""
-    for key in keys:
-        if key.fault is not None and key.use != "enc":
-            yield Warn(Reason.KEY_UNUSABLE, f"key {shown(key.label)} cannot be used: {key.fault}")
+    unusable = [key for key in keys if key.fault is not None and key.use != "enc"]
+    for key in unusable[:_MOST_TOLD]:
+        yield Warn(Reason.KEY_UNUSABLE, f"key {shown(key.label)} cannot be used: {key.fault}")
+    if len(unusable) > _MOST_TOLD:
+        yield Warn(Reason.KEY_UNUSABLE, f"{len(unusable) - _MOST_TOLD} more keys cannot be used")

@@ -12,6 +12,13 @@ from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Fact, FactValue
 from otelprobe.step import Artifact, Context, Done, Step, StepFailed, Tokens, needs_endpoint
 
+_NO_REFUSAL = frozenset(
+    {
+        *(Reason.IDP_RATE_LIMITED, Reason.IDP_HTTP_5XX, Reason.IDP_ERROR, Reason.IDP_NOT_JSON),
+        *(Reason.WAF_BLOCKED, Reason.BOT_CHALLENGE, Reason.REDIRECT_UNEXPECTED),
+    }
+)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RefreshExpect(Expect):
@@ -67,9 +74,6 @@ class Refresh(Step):
         facts: dict[str, FactValue] = {Fact.ISSUANCE_GRANT: "refresh_token", Fact.REFRESH_ROTATED: rotated}
         if new.expires_in is not None:
             facts[Fact.ISSUANCE_EXPIRES_IN] = new.expires_in
-        self._check_rotation(rotated, facts)
-        if self.expect.reuse_refused:
-            self._check_reuse(ctx, old.refresh, facts)
         # A provider that does not rotate keeps the old refresh token valid (RFC 6749, section 6).
         kept = Tokens(
             access=new.access,
@@ -81,7 +85,16 @@ class Refresh(Step):
             obtained_at=new.obtained_at,
             for_resource=old.for_resource,
         )
-        return Done(makes=(kept,), facts=facts, reply=reply)
+        ctx.memory.spend(old.access, old.refresh, kept.refresh)
+        done = Done(makes=(kept,), facts=facts, reply=reply)
+        try:
+            self._check_rotation(rotated)
+            if self.expect.reuse_refused:
+                self._check_reuse(ctx, old.refresh)
+        except CheckFailed as failed:
+            # What was issued is alive all the same: a clean-up step has to revoke it.
+            raise StepFailed(failed, done) from None
+        return done
 
     def _spend(self, ctx: Context) -> None:
         provider = ctx.identity_provider()
@@ -92,23 +105,28 @@ class Refresh(Step):
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token, **self.params}
         return post(ctx, ctx.endpoint("token"), {**form, "scope": self.scope} if self.scope else form)
 
-    def _check_rotation(self, rotated: bool, facts: Mapping[str, FactValue]) -> None:
+    def _check_rotation(self, rotated: bool) -> None:
         wanted = self.expect.rotated
         if wanted is None or wanted == rotated:
             return
         if wanted:
-            failed = CheckFailed(Reason.REFRESH_NOT_ROTATED, "the same refresh token came back, or none")
-        else:
-            failed = CheckFailed(Reason.ASSERTION_FAILED, "the refresh token was rotated, expected is that it stays")
-        raise StepFailed(failed, Done(facts=facts))
+            raise CheckFailed(Reason.REFRESH_NOT_ROTATED, "the same refresh token came back, or none")
+        raise CheckFailed(Reason.ASSERTION_FAILED, "the refresh token was rotated, expected is that it stays")
 
-    def _check_reuse(self, ctx: Context, old: str, facts: Mapping[str, FactValue]) -> None:
+    def _check_reuse(self, ctx: Context, old: str) -> None:
+        """Try the old refresh token. Only an OAuth error or a 4xx is a refusal: an outage or a rate limit proves nothing."""
+        self._spend(ctx)
         reply = self._post(ctx, old)
-        if reply.status < 300:
-            failed = CheckFailed(
+        try:
+            accepted = "access_token" in read_object(reply, grant_is_ours=False)
+        except CheckFailed as failed:
+            if failed.reason in _NO_REFUSAL:
+                raise CheckFailed(failed.reason, f"the old refresh token, tried again: {failed.detail}") from None
+            return
+        if accepted:
+            raise CheckFailed(
                 Reason.REFRESH_REUSE_ACCEPTED, f"the old refresh token was accepted again (status {reply.status})"
             )
-            raise StepFailed(failed, Done(facts=facts))
 
 
 def _as_refresh(failed: CheckFailed) -> CheckFailed:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from otelprobe.oauth import post, read_object, refuse_failures
+from otelprobe.pages import classify_page
 from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Fact
@@ -45,7 +46,7 @@ class Revoke(Step):
         if token is None:
             raise CheckFailed(Reason.CONFIG_ERROR, "revoke wants the refresh token, but none was issued")
         reply = post(ctx, ctx.endpoint("revocation"), {"token": token, "token_type_hint": f"{which}_token"})
-        if not 200 <= reply.status < 300:
+        if not 200 <= reply.status < 300 or classify_page(reply) is not None:
             refuse_failures(reply)
             try:
                 read_object(reply)
@@ -54,6 +55,7 @@ class Revoke(Step):
                     raise
                 raise CheckFailed(Reason.REVOCATION_FAILED, failed.detail) from None
             raise CheckFailed(Reason.REVOCATION_FAILED, f"status {reply.status}")
+        ctx.memory.spend(tokens.access, tokens.refresh)
         return Done(reply=reply)
 
 

@@ -118,17 +118,21 @@ class Token(Step):
             limit = f"{provider.budget.count} in {provider.budget.per:g} s"
             raise CheckFailed(Reason.BUDGET_EXHAUSTED, f"the budget of provider {provider.name} ({limit}) is used up")
         reply = post(ctx, ctx.endpoint("token"), self._form(ctx))
+        issued: tuple[Tokens, ...] = ()
         try:
-            tokens = read_tokens(ctx, read_object(reply))
+            tokens = replace(read_tokens(ctx, read_object(reply)), for_resource=bool(self.audience or self.resource))
+            issued = (tokens,)
+            self._keep_successor(ctx, tokens)
             if tokens.expires_in is not None:
                 facts[Fact.ISSUANCE_EXPIRES_IN] = tokens.expires_in
             warnings = self._check(tokens, facts)
         except CheckFailed as failed:
             learnt = failed.done.facts if isinstance(failed, StepFailed) else {}
-            raise StepFailed(failed, Done(facts={**facts, **learnt})) from None
-        tokens = replace(tokens, for_resource=bool(self.audience or self.resource))
-        self._keep(ctx, tokens)
-        return Done(makes=(tokens,), facts=facts, warnings=warnings, reply=reply)
+            # A token that is not as expected is alive all the same: a clean-up step has to revoke it.
+            raise StepFailed(failed, Done(makes=issued, facts={**facts, **learnt})) from None
+        if self.cache == "reuse":
+            ctx.memory.tokens[self._key(ctx, "token")] = replace(tokens, cached=True)
+        return Done(makes=issued, facts=facts, warnings=warnings, reply=reply)
 
     def _form(self, ctx: Context) -> dict[str, str | tuple[str, ...]]:
         form: dict[str, str | tuple[str, ...]] = {"grant_type": self.grant}
@@ -169,9 +173,7 @@ class Token(Step):
         margin = max(min(_MARGIN, found.expires_in / 10), ctx.deadline - ctx.clock.monotonic())
         return found if ctx.now() + margin < found.obtained_at + found.expires_in else None
 
-    def _keep(self, ctx: Context, tokens: Tokens) -> None:
-        if self.cache == "reuse":
-            ctx.memory.tokens[self._key(ctx, "token")] = replace(tokens, cached=True)
+    def _keep_successor(self, ctx: Context, tokens: Tokens) -> None:
         if self.refresh_token is not None and tokens.refresh is not None:
             ctx.memory.tokens[self._key(ctx, "successor")] = (self.refresh_token.read(), tokens.refresh)
 

@@ -11,6 +11,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from enum import Enum
 from time import monotonic
 from typing import Any
 
@@ -22,6 +23,14 @@ from otelprobe.telemetry.spool import Spool
 _LOG = logging.getLogger(__name__)
 _REPLAY_AT_ONCE = 50
 """Most spooled requests sent after one successful export, so that a long outage does not delay what is new."""
+
+
+class Taken(Enum):
+    """What became of one batch: it arrived, or its data was called invalid, or nobody takes anything at present."""
+
+    YES = "yes"
+    INVALID = "invalid"
+    NO = "no"
 
 
 @contextmanager
@@ -66,18 +75,20 @@ class Courier:
         """Tell whether what is not delivered is spooled."""
         return self._spool is not None
 
-    def deliver(self, batch: Any, items: int) -> bool:
-        """Send one batch; True if the collector took it."""
+    def deliver(self, batch: Any, items: int, keep: Callable[[Any], None] | None = None) -> Taken:
+        """Send one batch; if nobody takes it, hand it to the spool, or else to `keep`, which tries it again later."""
         with self._lock:
             gone = self._gone
             self._under_way = None if gone else (batch, items)
         if gone:
             self.lose(batch, items)
-            return False
+            return Taken.NO
         answer = self._export(batch)
         if self._arrived_in_time():
-            self._settle(batch, items, answer)
-        return answer.ok
+            self._settle(batch, items, answer, keep)
+        if answer.ok:
+            return Taken.YES
+        return Taken.INVALID if answer.permanent else Taken.NO
 
     def _arrived_in_time(self) -> bool:
         """End a delivery; False if abandon() has accounted for it meanwhile."""
@@ -93,23 +104,26 @@ class Courier:
             _LOG.debug("%s export raised %s", self.signal.value, type(error).__name__)
             return Answer(ok=False)
 
-    def _settle(self, batch: Any, items: int, answer: Answer) -> None:
+    def _settle(self, batch: Any, items: int, answer: Answer, keep: Callable[[Any], None] | None) -> None:
         if answer.ok:
             self._tally.add(self.signal, "sent", items - min(answer.rejected, items))
             self._tally.add(self.signal, "failed", min(answer.rejected, items))
             self._told = False
         elif answer.permanent:
-            self._tell("the collector calls the data invalid")
+            self._tell(answer.why, "the collector calls the data invalid, so they are dropped")
             self._tally.add(self.signal, "failed", items)
-        else:
-            self._tell("kept in the spool" if self.keeps else "check the OTLP endpoint and its settings")
+        elif self.keeps or keep is None:
+            self._tell(answer.why, "kept in the spool" if self.keeps else "check the OTLP endpoint and its settings")
             self.lose(batch, items)
+        else:
+            self._tell(answer.why, "they are tried again while the queue has room")
+            keep(batch)
 
-    def _tell(self, what: str) -> None:
+    def _tell(self, why: str, what: str) -> None:
         """Say once in each outage that delivery fails."""
         if not self._told:
             self._told = True
-            _LOG.warning("%s were not delivered: %s", self.signal.value, what)
+            _LOG.warning("%s were not delivered: %s; %s", self.signal.value, why or "no answer was read", what)
 
     def lose(self, batch: Any, items: int) -> None:
         """Account for a batch that did not arrive: spooled if it can be, else failed."""
@@ -161,7 +175,7 @@ class Courier:
             self._gone = True
             under_way, self._under_way = self._under_way, None
         if under_way is not None:
-            self._tell("no time was left")
+            self._tell("no answer came in time", "kept in the spool" if self.keeps else "raise `budget`, or set a spool")
             self.lose(*under_way)
 
 
@@ -227,10 +241,16 @@ class QueueWorker(Worker):
         self._settings = settings
         self._queue: deque[Any] = deque()
         self._size = settings.size if bounded else None
+        self._resting = False
 
     def put(self, items: Iterable[Any]) -> None:
         """Take items; beyond the queue's size the oldest are dropped and counted."""
         self._queue.extend(items)
+        self._trim()
+        if len(self._queue) >= self._settings.batch:
+            self._wake.set()
+
+    def _trim(self) -> None:
         dropped = 0
         while self._size is not None and len(self._queue) > self._size:
             try:
@@ -240,11 +260,15 @@ class QueueWorker(Worker):
             dropped += 1
         if dropped:
             self.courier.drop(dropped)
-        if len(self._queue) >= self._settings.batch:
-            self._wake.set()
+
+    def _keep(self, batch: Sequence[Any]) -> None:
+        """Put a batch that nobody took back to where it came from."""
+        self._queue.extendleft(reversed(batch))
+        self._trim()
 
     def _wait(self) -> None:
-        self._wake.wait(self._settings.delay)
+        """Wait for a full batch or the delay; after a failure for the whole delay, however much comes."""
+        (self._stop if self._resting else self._wake).wait(self._settings.delay)
         self._wake.clear()
 
     def _take(self) -> list[Any]:
@@ -257,13 +281,15 @@ class QueueWorker(Worker):
         return batch
 
     def turn(self) -> None:
-        """Send all batches; after one that fails the rest goes to the spool at once, for each would take its timeout."""
-        arrived = False
-        while batch := self._take():
-            arrived = self.courier.deliver(batch, len(batch))
-            if not arrived and (self.courier.keeps or self._stop.is_set()):
+        """Send all batches; after one that nobody takes the rest is not tried, for each would take its timeout."""
+        taken = None
+        while taken is not Taken.NO and (batch := self._take()):
+            final = self._stop.is_set()
+            taken = self.courier.deliver(batch, len(batch), None if final else self._keep)
+            if taken is Taken.NO and (final or self.courier.keeps):
                 self._give_up()
-        if arrived:
+        self._resting = taken is Taken.NO
+        if taken is Taken.YES:
             self.courier.replay()
 
     def _give_up(self) -> None:
@@ -324,13 +350,13 @@ class MetricWorker(Worker):
             self.courier.replay()
 
     def _send(self, chunks: Iterator[Chunk]) -> bool:
-        """Send chunks; after one that fails the rest is only accounted for, as each would take its timeout."""
-        arrived = True
+        """Send chunks; after one that nobody takes the rest is only accounted for, as each would take its timeout."""
+        taken = Taken.YES
         for data, points, newborn in chunks:
-            if not arrived:
+            if taken is Taken.NO:
                 self.courier.lose(data, points)
                 continue
-            arrived = self.courier.deliver(data, points)
-            if arrived and newborn:
+            taken = self.courier.deliver(data, points)
+            if taken is Taken.YES and newborn:
                 self._confirm(newborn)
-        return arrived
+        return taken is Taken.YES

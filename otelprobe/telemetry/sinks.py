@@ -36,11 +36,15 @@ _PROTOBUF = "application/x-protobuf"
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What became of one request: `rejected` items of an accepted one, `permanent` if the data itself was refused."""
+    """What became of one request: `rejected` items of an accepted one, `permanent` if the data itself was refused.
+
+    `why` is prose for the operator's log on a failure.
+    """
 
     ok: bool
     rejected: int = 0
     permanent: bool = False
+    why: str = ""
 
 
 class Sink(Protocol):
@@ -120,13 +124,20 @@ class _Seen:
 
     def clear(self) -> None:
         self.status: int | str | None = None
+        self.fault = ""
         self.rejected = 0
+
+    def answered(self, status: int | str) -> None:
+        self.status, self.fault = status, ""
 
     def partial(self, response: Any) -> None:
         self.rejected += getattr(response.partial_success, _REJECTED[self._signal])
 
     def answer(self, *, ok: bool) -> Answer:
-        return Answer(ok, self.rejected, not ok and self.status in _PERMANENT)
+        if ok:
+            return Answer(ok, self.rejected)
+        why = self.fault or ("" if self.status is None else f"the collector answers {self.status}")
+        return Answer(ok, self.rejected, self.status in _PERMANENT, why)
 
 
 _EXPORTERS = {
@@ -158,10 +169,9 @@ class HttpSink:
         self._exporter = self._open_exporter()
 
     def _open_session(self) -> "requests.Session":
-        import requests  # noqa: PLC0415 - start-up
         from requests.utils import get_environ_proxies  # noqa: PLC0415 - start-up
 
-        session = requests.Session()
+        session = _watched_session(self._seen)
         session.proxies = get_environ_proxies(self._endpoint, no_proxy=None)
         session.trust_env = False
         session.hooks["response"].append(self._look)
@@ -190,10 +200,11 @@ class HttpSink:
 
     def _look(self, response: "requests.Response", *_args: object, **_more: object) -> None:
         """Judge an answer; raising makes the exporter count a failure and not try again."""
-        self._seen.status = response.status_code
+        self._seen.answered(response.status_code)
         try:
             self._judge(response)
-        except NotOtlpError:
+        except NotOtlpError as error:
+            self._seen.fault = str(error)
             response.close()
             raise
 
@@ -249,6 +260,51 @@ class HttpSink:
         """End the exporter's waiting between attempts and close the connections."""
         self._closed = True
         self._exporter.shutdown()
+
+
+_UNTRUSTED = "the collector's certificate is not trusted: set OTEL_EXPORTER_OTLP_CERTIFICATE to its CA"
+_NO_TLS = "the TLS handshake fails: check the client certificate, its key, and whether the endpoint speaks TLS"
+
+
+def _watched_session(seen: _Seen) -> "requests.Session":
+    """Give a session that notes why no answer came: the exporter only tells a log that nobody reads."""
+    import requests  # noqa: PLC0415 - start-up
+
+    class Watched(requests.Session):
+        def send(self, request: requests.PreparedRequest, **options: Any) -> requests.Response:
+            try:
+                return super().send(request, **options)
+            except requests.RequestException as error:
+                seen.status, seen.fault = None, _http_fault(error)
+                raise
+
+    return Watched()
+
+
+def _http_fault(error: Exception) -> str:
+    """Say why no answer came; the exception's own text, which holds URLs, is only looked at."""
+    import requests  # noqa: PLC0415 - start-up
+
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy of HTTP_PROXY or HTTPS_PROXY does not pass them on"
+    if isinstance(error, requests.Timeout):
+        return "no answer came in time"
+    text = str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return _UNTRUSTED
+    return _NO_TLS if "SSL" in text else "no connection to the endpoint"
+
+
+def _grpc_fault(call: Any) -> str:
+    """Say why no answer came; empty if the collector's own status says it."""
+    code, text = call.code().name, call.details() or ""
+    if code == "DEADLINE_EXCEEDED":
+        return "no answer came in time"
+    if code != "UNAVAILABLE":
+        return ""
+    if "CERTIFICATE_VERIFY_FAILED" in text:
+        return _UNTRUSTED
+    return _NO_TLS if "handshake" in text.lower() else ""
 
 
 _GRPC_METHODS = {
@@ -323,7 +379,9 @@ class GrpcSink:
         try:
             self._seen.partial(call(body, timeout=self._timeout, metadata=self._metadata()))
         except (grpc.RpcError, ValueError) as error:  # ValueError: the channel was closed by close()
-            self._seen.status = error.code().name if isinstance(error, grpc.Call) else None
+            if isinstance(error, grpc.Call):
+                self._seen.answered(error.code().name)
+                self._seen.fault = _grpc_fault(error)
             return self._seen.answer(ok=False)
         return self._seen.answer(ok=True)
 
@@ -358,7 +416,8 @@ def _watching(exporter: Any, seen: _Seen) -> Any:
     class Interceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc]  # grpc ships no types
         def intercept_unary_unary(self, continuation: Callable[..., Any], details: Any, request: Any) -> Any:
             call = continuation(details, request)
-            seen.status = call.code().name
+            seen.answered(call.code().name)
+            seen.fault = _grpc_fault(call)
             if call.code() is grpc.StatusCode.OK:
                 seen.partial(call.result())
             return call

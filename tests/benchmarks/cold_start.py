@@ -65,14 +65,14 @@ def demo() -> None:
 def cost(command: Sequence[str], env: Mapping[str, str], folder: str) -> Cost:
     """Run a command to its end; SystemExit if it fails, for then it has not done its work."""
     start = time.perf_counter()
-    process = subprocess.Popen(command, env=env, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(command, env=env, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     _, status, used = os.wait4(process.pid, 0)
     wall = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
-    assert process.stderr is not None
-    with process.stderr:
+    assert process.stdout is not None
+    with process.stdout:
         if process.returncode:
-            raise SystemExit(f"{' '.join(command[1:4])} failed:\n{process.stderr.read().decode()}")
+            raise SystemExit(f"{' '.join(command[1:4])} failed:\n{process.stdout.read().decode()}")
     return Cost(wall, used.ru_utime + used.ru_stime)
 
 

@@ -235,7 +235,7 @@ def test_prometheus_can_scrape(
 def vendor_settings(tmp_path: Path) -> dict[str, str]:
     """Give the settings of vendor-otlp.yaml that both ways of saying who you are need."""
     key = tmp_path / "api-key"
-    key.write_text("Api-Token of-the-vendor", encoding="utf-8")
+    key.write_text("key-of-the-vendor\n", encoding="utf-8")
     return {"OTELCOL_QUEUE_DIR": str(tmp_path / "queue"), "OTELCOL_VENDOR_API_KEY_FILE": str(key)}
 
 
@@ -258,13 +258,22 @@ def await_all_signals(vendor: Vendor, trace_id: str) -> None:
     assert vendor.refused == 0
 
 
+@pytest.mark.parametrize(
+    ("scheme", "header"), [("", "key-of-the-vendor"), ("Api-Token", "Api-Token key-of-the-vendor")]
+)
 def test_a_vendor_that_wants_a_key_gets_everything(
-    start_collector: StartCollector, make_probe: MakeProbe, vendor_settings: dict[str, str], tmp_path: Path
+    scheme: str,
+    header: str,
+    start_collector: StartCollector,
+    make_probe: MakeProbe,
+    vendor_settings: dict[str, str],
+    tmp_path: Path,
 ) -> None:
-    """All signals arrive over mutual TLS with the content of the key file as the header."""
-    vendor = Vendor(tmp_path, lambda authorization: authorization == "Api-Token of-the-vendor")
+    """All signals arrive over mutual TLS with the key of the file in the header, bare or behind a word."""
+    vendor = Vendor(tmp_path, lambda authorization: authorization == header)
+    settings = vendor_settings | tls_settings(vendor) | {"OTELCOL_VENDOR_SCHEME": scheme}
     try:
-        running = start_collector("vendor-otlp.yaml", environment=vendor_settings | tls_settings(vendor))
+        running = start_collector("vendor-otlp.yaml", environment=settings)
         await_all_signals(vendor, make_probe(running.http).once()["trace_id"])
     finally:
         vendor.stop()

@@ -43,6 +43,7 @@ def test_introspection(bench: Bench, answer: Answer, wanted: bool, reason: Reaso
     [
         (Answer(200), None, None),
         (Answer(204), None, None),
+        (Answer(202, b"", [("x-amzn-waf-action", "challenge")]), Reason.BOT_CHALLENGE, Counts.NONE),
         (Answer(503), Reason.IDP_HTTP_5XX, Counts.AUTH),
         (Answer(404), Reason.REVOCATION_FAILED, Counts.AUTH),
         (as_json({"error": "some_other"}, 400), Reason.REVOCATION_FAILED, Counts.AUTH),

@@ -11,6 +11,7 @@ from otelprobe.fields import Rate, SecretRef
 from otelprobe.reasons import Blame, Counts, Outcome, Reason
 from otelprobe.result import Fact
 from otelprobe.steps.call import Call
+from otelprobe.steps.revoke import Revoke
 from otelprobe.steps.token import Token, TokenExpect
 from otelprobe.tokens import generate_key, sign
 from tests.conftest import Answer
@@ -189,3 +190,22 @@ def test_a_scope_that_was_dropped_without_a_word_is_seen_in_the_token(
     token = sign(claims, generate_key("HS256"), "HS256", {"typ": "at+jwt"})
     bench.server.on("/token", token_answer(access_token=token))
     assert bench.run(Token(name="token", scope="a")).reason is reason
+
+
+def test_a_token_that_is_not_as_expected_is_revoked_all_the_same(bench: Bench) -> None:
+    """It was issued and is alive, so a clean-up step gets it; and it is never taken from the cache."""
+    bench.server.on("/token", token_answer(token_type="mac"))
+    bench.server.on("/revocation", Answer(200))
+    steps = (Token(name="token", cache="reuse"), Revoke(name="revoke", always=True))
+    for _ in range(2):
+        assert bench.run(*steps).reason is Reason.TOKEN_TYPE_UNEXPECTED
+    assert [s.path for s in bench.server.seen] == ["/token", "/revocation"] * 2
+
+
+def test_a_cached_token_that_was_revoked_is_not_used_again(bench: Bench) -> None:
+    """The API would refuse it, and be blamed for that."""
+    bench.server.on("/token", token_answer())
+    bench.server.on("/revocation", Answer(200))
+    steps = (Token(name="token", cache="reuse"), Revoke(name="revoke"))
+    facts = [bench.run(*steps).steps[0].facts[Fact.ISSUANCE_SOURCE] for _ in range(2)]
+    assert facts == ["fresh", "fresh"]
