@@ -37,8 +37,8 @@ _SIZES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "kB": 1000, "MB":
 _PER = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB|kB|MB|GB)")
-_RATE = re.compile(r"(\d+)/(s|min|m|h|d)")
+_SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB|kB|MB|GB)")
+_RATE = re.compile(r"([0-9]{1,9})/(s|min|m|h|d)")
 _LOOPBACK = re.compile(r"127(?:\.\d{1,3}){3}")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)%")
 
@@ -91,9 +91,10 @@ def parse_rate(value: object) -> Rate:
 def parse_percent(value: object) -> float:
     """Read `99.9%` as 0.999."""
     match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
-    if not match or not 0 < float(match[1]) < 100:
+    share = round(float(match[1]) / 100, 10) if match else 0.0
+    if not 0 < share < 1:
         raise ValueError("not a percentage between 0% and 100%: write 99.9%")
-    return round(float(match[1]) / 100, 10)
+    return share
 
 
 def parse_regex(value: object) -> re.Pattern[str]:

@@ -60,3 +60,20 @@ def test_the_odd_clock_out_is_ours_when_two_peers_agree() -> None:
     assert not memory.our_clock_is_off("idp", 600.0)
     memory.note_skew("other", 601.0)
     assert memory.our_clock_is_off("idp", 600.0)
+
+
+def test_a_state_file_nested_beyond_reading_is_started_anew(tmp_path: Path) -> None:
+    """Whatever stands in the file, it costs memory between runs and never a run."""
+    (tmp_path / "a.json").write_text("[" * 200_000)
+    state = State(tmp_path)
+    assert state.load("a") is None
+    assert "cannot be read" in str(state.fault)
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A full disk is not filled further with halves of files."""
+    (tmp_path / "a.json").mkdir()
+    state = State(tmp_path)
+    state.save("a", {"b": 1})
+    assert "cannot be written" in str(state.fault)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]

@@ -121,7 +121,9 @@ MISSED_REASON = Attribute(
     ("overlap", "overloaded", "backlog", "late", "crashed", "abandoned"),
 )
 SIGNAL = Attribute("otelprobe.export.signal", "The OpenTelemetry signal.", ("traces", "metrics", "logs"))
-EXPORT_OUTCOME = Attribute("otelprobe.export.outcome", "What became of the items.", ("sent", "failed", "spooled"))
+EXPORT_OUTCOME = Attribute(
+    "otelprobe.export.outcome", "What became of the items.", ("sent", "failed", "spooled", "replayed")
+)
 RELOAD_OUTCOME = Attribute("otelprobe.config.outcome", "Whether the new configuration was taken.", ("ok", "refused"))
 DETAIL = Attribute("otelprobe.detail", "Prose for people; events only, never on spans or metrics.")
 DURATION = Attribute("otelprobe.duration", "Seconds the run took; events only.")
