@@ -242,6 +242,27 @@ class SecretRef:
         return f"env {self.env}" if self.env is not None else f"file {self.file}"
 
 
+_SECRET_NAME = re.compile(r"password|passwd|passphrase|secret|api[-_]?key", re.IGNORECASE)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+
+
+def literal_secrets(members: Mapping[str, object]) -> Iterator[str]:
+    """Give the names of members that are called like a secret and hold a text: not even a flow file may show one."""
+    for name, value in members.items():
+        if isinstance(value, str) and value and "${" not in value and _SECRET_NAME.search(name):
+            yield name
+
+
+def header_faults(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Say which headers cannot be sent as they are written: pairs of member and mend; no value is shown."""
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            yield "headers", "a header name has a character that HTTP does not allow in one"
+        elif not _HEADER_VALUE.fullmatch(value):
+            yield "headers", f"{name}: its value has a line break, a control character or one outside ISO 8859-1"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
     """How to reach a host. What is not set is as the next wider `http:` block says, in the end the default."""
@@ -282,6 +303,10 @@ class HttpOptions:
                 "headers",
                 "a literal secret is refused: remove the header, and use auth: where a credential is to be sent",
             )
+        texts = {name: value for name, value in self.headers.items() if isinstance(value, str)}
+        for name in literal_secrets(texts):
+            yield "headers", f"{name}: a literal secret is refused: write {{env: NAME}} or {{file: PATH}}"
+        yield from header_faults({**dict.fromkeys(self.headers, ""), **texts})
 
     def over(self, wider: "HttpOptions") -> "HttpOptions":
         """Give these options with every gap filled from `wider`; header lists are merged, the nearest wins."""

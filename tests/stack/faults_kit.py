@@ -27,7 +27,6 @@ from tests.stack.harness.process import Process, answers
 from tests.telemetry.receiver import Inbox, attributes
 
 SIGNALS = ("traces", "metrics", "logs")
-EVERY = "500ms"
 BUDGET, SHORT = 5.0, 0.5
 """Seconds for the last export: where it can succeed, and where it cannot."""
 OVERHEAD = 5.0
@@ -89,7 +88,7 @@ def wait_until(ready: Any, seconds: float, what: str) -> None:
     ends = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < ends, f"within {seconds:.0f} s there were not {what}"
-        threading.Event().wait(0.02)
+        threading.Event().wait(0.05)
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ class Prober:
 
     def _file(self, budget: float) -> Path:
         flows = [
-            {"name": f"flow-{n}", "every": EVERY, "deadline": "5s", "steps": [{"step": "call", "url": self.target.url}]}
+            {"name": f"flow-{n}", "every": "1s", "deadline": "5s", "steps": [{"step": "call", "url": self.target.url}]}
             for n in range(self.flows)
         ]
         path = self.folder / "flows.yaml"

@@ -29,8 +29,8 @@ from tests.stack.telemetry_checks import (
     DERIVED,
     NOT_IN_THE_DEMO,
     ONE_SHOT_GAUGES,
-    assert_whole_trace,
     await_metric,
+    await_whole_trace,
 )
 from tests.telemetry.receiver import Inbox
 
@@ -135,9 +135,10 @@ def test_one_shot_runs_count_as_those_of_a_long_lived_prober(
     for metric in (schema.FLOW_DURATION, schema.AUTH_TIME, schema.API_TIME):
         await_growth(prometheus, f"{prometheus_name(metric)}_count{{{of_flow}}}", seen)
     await_growth(prometheus, f"{prometheus_name(schema.STEP_DURATION)}_count{{{of_step}}}", seen)
-    assert_whole_trace(jaeger.spans(flows[-1]["trace_id"]), flows[-1])
+    await_whole_trace(jaeger, flows[-1])
     assert_exemplar_leads_to(prometheus, {flow["trace_id"] for flow in flows}, begun)
-    assert sum(record.event_name == schema.FLOW_COMPLETED.name for record in events.records) == _RUNS
+    completed = schema.FLOW_COMPLETED.name
+    events.wait(lambda: sum(record.event_name == completed for record in events.records) == _RUNS)
 
 
 _ONLY_ON_FAILURES = {schema.ERROR_TYPE, schema.BLAME, schema.COUNTS}
@@ -189,7 +190,7 @@ def test_the_sidecar_drains_before_it_stops(
     sidecar = start_collector("sidecar.yaml", name="sidecar", environment={"OTELCOL_GATEWAY": gateway.grpc})
     flow = make_probe(sidecar.http).once(**_ONE_SHOT)
     assert sidecar.stop() == 0
-    assert_whole_trace(eventually(lambda: jaeger.spans(flow["trace_id"]), 15, "trace"), flow)
+    await_whole_trace(jaeger, flow)
     await_metric(prometheus, schema.FLOW_UP, wanted=schema.FLOW_UP.all_attributes)
     events.wait(lambda: any(r.event_name == schema.FLOW_COMPLETED.name for r in events.records))
 
@@ -230,7 +231,7 @@ def test_tail_sampling_keeps_the_failed_and_drops_the_healthy(
     demo.set_faults(["wrong-audience"])
     failed = probe.once(**traces_only)
     assert (healthy["outcome"], failed["outcome"]) == ("pass", "fail")
-    assert_whole_trace(eventually(lambda: jaeger.spans(failed["trace_id"]), 20, "trace of the failed run"), failed)
+    await_whole_trace(jaeger, failed)
     assert jaeger.spans(healthy["trace_id"]) == []
 
 

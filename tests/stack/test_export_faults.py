@@ -345,9 +345,9 @@ def test_run_whose_collector_comes_later(
 ) -> None:
     """With no spool, what was made before the collector came is in the queue and arrives: nothing lost, nothing twice."""
     with prober(doorman.endpoints[protocol], protocol, spool=False, settings=HASTY).run() as flows:
-        target.wait_for(3 * FLOWS)
+        target.wait_for(2 * FLOWS)
         with doorman.open():
-            target.wait_for(6 * FLOWS)
+            target.wait_for(len(target.traces()) + FLOWS)
             assert flows.stop() == 128 + signal.SIGTERM
     ledger = Ledger.of(far_end)
     ledger.assert_holds(target, target.traces())
@@ -362,10 +362,8 @@ def test_run_whose_queue_is_too_small_for_the_outage(
     """What the queue has no room for is lost, oldest first, and counted to the item in otelprobe.export.items."""
     small = HASTY | {"OTEL_BSP_MAX_QUEUE_SIZE": "18", "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "6"}
     with prober(doorman.endpoints["http/protobuf"], spool=False, settings=small).run() as flows:
-        target.wait_for(6 * FLOWS)
+        target.wait_for(4 * FLOWS)
         with doorman.open():
-            before = len(target.traces())
-            target.wait_for(before + 3 * FLOWS)
             wait_until(lambda: exported(far_end, "sent").get("traces", 0) > 18, 10, "spans told as sent")
             flows.stop()
     arrived = Ledger.of(far_end)
@@ -382,11 +380,11 @@ def test_run_whose_collector_dies_and_comes_back(
     """A collector that is killed and started anew costs nothing: what it did not acknowledge is sent again."""
     with prober(doorman.endpoints[protocol], protocol, spool=False, settings=HASTY).run() as flows:
         with doorman.open() as first:
-            target.wait_for(2 * FLOWS)
+            target.wait_for(FLOWS)
             first.kill()
         target.wait_for(len(target.traces()) + 2 * FLOWS)
         with doorman.open():
-            target.wait_for(len(target.traces()) + 2 * FLOWS)
+            target.wait_for(len(target.traces()) + FLOWS)
             flows.stop()
     ledger = Ledger.of(far_end)
     ledger.assert_holds(target, target.traces())
@@ -402,7 +400,7 @@ def test_run_whose_collector_hangs_for_a_while(
     with doorman.open() as collector, running as flows:
         target.wait_for(FLOWS)
         collector.pause()
-        target.wait_for(len(target.traces()) + 3 * FLOWS)
+        target.wait_for(len(target.traces()) + 2 * FLOWS)
         collector.resume()
         target.wait_for(len(target.traces()) + FLOWS)
         flows.stop()
@@ -414,7 +412,7 @@ def test_run_told_to_stop_while_its_collector_hangs(target: Target, prober: Make
     with http_receiver("hang") as inbox:
         flows = prober(inbox.endpoint, settings=HASTY)
         with flows.run(SHORT) as running:
-            target.wait_for(3 * FLOWS)
+            target.wait_for(2 * FLOWS)
             began = time.monotonic()
             assert running.stop() == 128 + signal.SIGTERM
             assert time.monotonic() - began < SHORT + 2
@@ -442,7 +440,7 @@ def test_run_killed_hard(far_end: Inbox, target: Target, prober: MakeProber) -> 
         running.kill()
     missing = target.traces() - Ledger.of(far_end).runs
     assert len(missing) < 60
-    assert all(killed - made.get(run, killed) < delay + 0.5 for run in missing)
+    assert all(killed - made.get(run, killed) < delay + 1 for run in missing)
 
 
 # --- a gateway whose store is away ----------------------------------------------------------------------------------
@@ -488,17 +486,17 @@ def test_ten_minutes_of_traffic_while_the_stores_are_away(
     """600 runs with the stores away, the gateway's queue full, the gateway killed and started: every run arrives."""
     with grpc_receiver("503") as spans, http_receiver("503") as rest, told_in_one_line():
         gateway = Gateway(tmp_path, kubernetes, spans, rest)
-        running = gateway.start()
-        with prober(gateway.endpoint, settings=HASTY, flows=100).run() as flows:
+        with gateway.start() as first, prober(gateway.endpoint, settings=HASTY, flows=100).run() as flows:
             target.wait_for(600, 60)
-            running.kill()
+            first.kill()
             spans.mode = rest.mode = "ok"
             with gateway.start():
-                wait_until(lambda: target.traces() <= Ledger.of(spans, rest).runs, 40, "all runs at the trace store")
-                flows.stop()
-                ledger = Ledger.of(spans, rest)
+                away = target.traces()
+                wait_until(lambda: away <= Ledger.of(spans, rest).runs, 40, "the runs of the outage")
+                assert flows.stop() == 128 + signal.SIGTERM
                 wait_until(lambda: target.traces() <= set(Ledger.of(spans, rest).events), 20, "all events")
-    assert "were not delivered: the collector answers 503" in flows.told()
+                wait_until(lambda: target.traces() <= Ledger.of(spans, rest).runs, 20, "all runs")
+    assert "were not delivered: the collector answers 503; kept in the spool" in flows.told()
     ledger = Ledger.of(spans, rest)
     ledger.assert_holds(target, target.traces())
     assert ledger.runs == target.traces()
