@@ -56,17 +56,17 @@ class SpanMaker:
     def _step(self, result: FlowResult, step: StepResult, parent: SpanContext) -> Iterator[ReadableSpan]:
         own = _ids(result.trace_id, step.span_id)
         for exchange in step.exchanges:
-            yield self._exchange(step, exchange, own)
+            yield self._exchange(result, step, exchange, own)
         times = step.start_ns, step.start_ns if step.outcome is Outcome.SKIP else step.end_ns
         yield self._span(step.step, own, parent, times, step_attributes(result, step), failed=step.outcome in _BAD)
 
-    def _exchange(self, step: StepResult, exchange: Exchange, parent: SpanContext) -> ReadableSpan:
+    def _exchange(self, result: FlowResult, step: StepResult, exchange: Exchange, parent: SpanContext) -> ReadableSpan:
         return self._span(
             exchange.method,
             _ids(parent.trace_id, exchange.span_id),
             parent,
             (exchange.start_ns, exchange.start_ns + int(exchange.duration * _NS)),
-            exchange_attributes(step, exchange),
+            exchange_attributes(result, step, exchange),
             failed=exchange_error(step, exchange) is not None,
             kind=SpanKind.CLIENT,
         )

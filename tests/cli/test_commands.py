@@ -362,3 +362,17 @@ def test_closed_streams_are_no_reason_to_break(demo: Demo, flow: Path) -> None:
         ["/bin/sh", "-c", script, sys.executable, str(flow)], env=environment(demo), timeout=60, check=False
     )
     assert done.returncode == 0
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_log_line_is_one_line_whatever_is_told_in_it(form: str) -> None:
+    """Text from a server or a file can neither forge a line nor reach the terminal as an escape sequence."""
+    program = (
+        f"from otelprobe.cli.logs import set_up_logs; set_up_logs('info', '{form}'); import logging; "
+        "logging.getLogger('otelprobe').warning('%s', 'a\\x1b[31mb\\rforged\\nline\\x9b')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60)
+    (line,) = done.stderr.splitlines()
+    assert line.isascii()
+    assert not {0x1B, 0x0D} & set(line)
+    assert b"forged" in line
