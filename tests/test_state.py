@@ -8,7 +8,10 @@ from otelprobe.state import Budget, Memory, State
 
 def test_documents_outlive_the_process_with_a_directory(tmp_path: Path) -> None:
     """What one saves, the next finds; keys with any characters are safe file names; nobody else may read it."""
-    State(tmp_path / "new").save("keys:corp/../x", {"a": [1]})
+    first = State(tmp_path / "new")
+    first.save("keys:corp/../x", {"a": [1]})
+    assert not (tmp_path / "new").exists()
+    first.flush()
     assert State(tmp_path / "new").load("keys:corp/../x") == {"a": [1]}
     (file,) = (tmp_path / "new").iterdir()
     assert file.stat().st_mode & 0o077 == 0
@@ -33,6 +36,7 @@ def test_a_broken_or_unwritable_directory_is_told_and_survived(tmp_path: Path) -
     blocked.write_text("")
     state = State(blocked)
     state.save("a", {"b": 1})
+    state.flush()
     assert "cannot be written" in str(state.fault)
     assert state.load("a") == {"b": 1}
 
@@ -75,5 +79,6 @@ def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     (tmp_path / "a.json").mkdir()
     state = State(tmp_path)
     state.save("a", {"b": 1})
+    state.flush()
     assert "cannot be written" in str(state.fault)
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
