@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -291,8 +291,3 @@ def exported(inbox: Inbox, outcome: str) -> dict[str, int]:
             name = told["otelprobe.export.signal"]
             found[name] = max(found.get(name, 0), int(point.as_int or point.as_double))
     return found
-
-
-def counts_of(log: str) -> Sequence[str]:
-    """Give the lines of a log that say what was not delivered."""
-    return [line for line in log.splitlines() if "not all delivered" in line]
