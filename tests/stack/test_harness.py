@@ -8,15 +8,23 @@ import pytest
 
 from tests.stack.harness import __main__ as command
 from tests.stack.harness import cache
+from tests.stack.harness.alertmanager import Alertmanager, check_config
 from tests.stack.harness.faults import StackError
-from tests.stack.harness.process import Process
+from tests.stack.harness.process import Process, eventually
+from tests.stack.servers import told_in_one_line
+
+ALERTS = """
+route: {receiver: everybody, routes: [{matchers: ['blame="provider"'], receiver: identity}]}
+receivers: [{name: everybody}, {name: identity}]
+"""
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTELPROBE_STACK_CACHE", str(tmp_path / "cache"))
 
 
+@pytest.mark.usefixtures("_own_cache")
 def test_a_missing_toolchain_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """Without Go, the command says so in one line and fails."""
     monkeypatch.setenv("PATH", "/nowhere")
@@ -24,6 +32,7 @@ def test_a_missing_toolchain_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys
     assert capsys.readouterr().err.strip().splitlines()[-1] == "make test-stack needs go: install Go 1.26 or newer"
 
 
+@pytest.mark.usefixtures("_own_cache")
 def test_a_failed_build_shows_its_end_and_leaves_nothing(tmp_path: Path) -> None:
     """The last lines of the log are in the message, the first are not, and the next try starts anew."""
 
@@ -38,6 +47,7 @@ def test_a_failed_build_shows_its_end_and_leaves_nothing(tmp_path: Path) -> None
     assert list(cache.root().glob(".broken.part")) == []
 
 
+@pytest.mark.usefixtures("_own_cache")
 def test_what_is_there_is_not_made_again() -> None:
     """An entry is made once, and is the same folder afterwards."""
     made: list[Path] = []
@@ -66,4 +76,33 @@ def test_a_server_that_will_not_end_is_killed(tmp_path: Path) -> None:
     running = Process("thing", [sys.executable, "-c", script], log=tmp_path / "log")
     running.wait_until(lambda: "up" in (tmp_path / "log").read_text(encoding="utf-8"), 10)
     assert running.stop(seconds=0.2) == -9
+    assert not running.running
+
+
+def test_amtool_tells_a_good_file_from_a_bad_one(tmp_path: Path) -> None:
+    """amtool takes a sound configuration, and says what is wrong with one that routes to nobody."""
+    good, bad = tmp_path / "good.yml", tmp_path / "bad.yml"
+    good.write_text(ALERTS, encoding="utf-8")
+    bad.write_text(ALERTS.replace("{name: identity}", "{name: other}"), encoding="utf-8")
+    with told_in_one_line():
+        assert check_config(good) == ""
+        assert 'undefined receiver "identity"' in check_config(bad)
+
+
+def test_alertmanager_takes_and_routes_an_alert(tmp_path: Path) -> None:
+    """Alerts sent to the v2 API are shown by it, unchanged, each at the receiver that the given file routes it to."""
+    config = tmp_path / "alertmanager.yml"
+    config.write_text(ALERTS, encoding="utf-8")
+    sent = [{"alertname": "FlowFails", "flow": "shop", "blame": blame} for blame in ("provider", "network")]
+    with told_in_one_line():
+        running = Alertmanager(tmp_path, config)
+    with running:
+        assert running.alerts() == []
+        running.send(*({"labels": labels, "annotations": {"summary": "shop fails"}} for labels in sent))
+        shown = eventually(lambda: found if len(found := running.alerts('flow="shop"')) == 2 else None, 10, "alerts")
+        (found,) = running.alerts('blame="network"')
+    assert {(alert["labels"]["blame"], alert["receivers"][0]["name"]) for alert in shown} == {
+        ("provider", "identity"), ("network", "everybody")
+    }  # fmt: skip
+    assert (found["labels"], found["annotations"]) == (sent[1], {"summary": "shop fails"})
     assert not running.running

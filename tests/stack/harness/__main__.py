@@ -5,12 +5,13 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.stack.harness import blackbox, cache, collector, jaeger, keycloak, prometheus
+from tests.stack.harness import alertmanager, blackbox, cache, collector, jaeger, keycloak, prometheus
 from tests.stack.harness.faults import StackError
 
 PARTS: Mapping[str, Callable[[], Path]] = {
     "collector": collector.obtain,
     "prometheus": prometheus.MODULE.obtain,
+    "alertmanager": alertmanager.MODULE.obtain,
     "jaeger": jaeger.MODULE.obtain,
     "blackbox_exporter": blackbox.MODULE.obtain,
     "keycloak": keycloak.obtain,
