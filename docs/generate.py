@@ -23,6 +23,8 @@ from otelprobe.expect import Expect
 from otelprobe.fields import HttpOptions, Scalar, SecretRef
 from otelprobe.step import Step
 from otelprobe.steps import STEPS, step_class
+from otelprobe.steps.certificate import HOST
+from otelprobe.steps.credential_expiry import DATE
 from otelprobe.steps.verify import AUDIENCE, VerificationKey
 from otelprobe.telemetry.docs import render_markdown
 
@@ -82,6 +84,8 @@ _SCALARS: Mapping[Scalar, str] = {
     expect.COMPARISON: 'number, or comparison such as `">0"`',
     secret_tree.SECRET_TREE: "anything, with secrets anywhere inside",
     AUDIENCE: "text, or list of text",
+    HOST: "host, or host:port",
+    DATE: "date or time, ISO 8601",
 }
 """The words for each form of text."""
 
@@ -250,7 +254,9 @@ def _default(field: "dataclasses.Field[Any]") -> str:
         return "all" if len(default) > 1 else f"`[{default[0]}]`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
-    return f"`{default:g}s`" if isinstance(default, float) else f"`{default}`"
+    if isinstance(default, float):
+        return f"`{default / 86400:g}d`" if default and default % 86400 == 0 else f"`{default:g}s`"
+    return f"`{default}`"
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ _CALLED = {
     "Tokens": "token or login",
     "Cookie": "login with cookie:",
     "Claims": "verify",
+    "AuthorizationCode": "authorize",
+    "DeviceCode": "device",
 }
 """What to add to a flow, by the name of the artifact that it lacks."""
 

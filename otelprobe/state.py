@@ -38,14 +38,16 @@ class State:
                     self._kept[key] = document
             return self._kept.get(key)
 
-    def save(self, key: str, document: Mapping[str, Any]) -> None:
-        """Keep a document under `key`; the file is replaced in one move."""
+    def save(self, key: str, document: Mapping[str, Any], *, sync: bool = False) -> bool:
+        """Keep a document under `key`; the file is replaced in one move. Tell whether it will outlive the process.
+
+        `sync` waits until it is on the disk: for what cannot be had again.
+        """
         with self._lock:
             if self._kept.get(key) == document:
-                return
+                return self.durable
             self._kept[key] = dict(document)
-            if self._directory is not None:
-                self._write(self._path(key), document)
+            return self._directory is not None and self._write(self._path(key), document, sync=sync)
 
     def _path(self, key: str) -> Path:
         assert self._directory is not None  # noqa: S101 - callers ask only with a directory
@@ -61,15 +63,21 @@ class State:
             return None
         return document if isinstance(document, dict) else None
 
-    def _write(self, path: Path, document: Mapping[str, Any]) -> None:
+    def _write(self, path: Path, document: Mapping[str, Any], *, sync: bool) -> bool:
         part = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             part.touch(mode=0o600)
-            part.write_text(json.dumps(document), encoding="utf-8")
+            with part.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(document))
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
             part.replace(path)
         except OSError as error:
             self.fault = f"state file {path} cannot be written ({error.strerror}); memory between runs is lost"
+            return False
+        return True
 
 
 class Budget:
@@ -97,6 +105,7 @@ class Memory:
     tokens: dict[str, Any] = field(default_factory=dict, repr=False)
     budgets: dict[str, Budget] = field(default_factory=dict)
     skews: dict[str, float] = field(default_factory=dict)
+    nonces: dict[str, str] = field(default_factory=dict, repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def budget(self, provider: str, rate: Rate) -> Budget:

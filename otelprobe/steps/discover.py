@@ -58,7 +58,7 @@ class Discover(Step):
         warnings = (
             (Warn(Reason.DISCOVERY_INVALID, f"required members are missing: {', '.join(absent)}"),) if absent else ()
         )
-        metadata = ProviderMetadata(provider.issuer, _endpoints(document), document)
+        metadata = ProviderMetadata(provider.issuer, _endpoints(document), document, _aliases(ctx, document))
         return Done(makes=(metadata,), warnings=warnings, reply=reply)
 
     def _fetch(self, ctx: Context, issuer: str, form: str) -> tuple[Reply, tuple[str, ...]]:
@@ -122,6 +122,16 @@ def _check_issuer(document: Mapping[str, object], issuer: str) -> None:
 def _endpoints(document: Mapping[str, object]) -> dict[str, str]:
     members = {name: "jwks_uri" if name == "jwks" else f"{name}_endpoint" for name in ENDPOINTS}
     return {name: str(document[m]) for name, m in members.items() if isinstance(document.get(m), str)}
+
+
+def _aliases(ctx: Context, document: Mapping[str, object]) -> dict[str, str]:
+    """Give the endpoints for clients that show a certificate (RFC 8705, section 5), checked where they will be asked."""
+    aliases = document.get("mtls_endpoint_aliases")
+    if not isinstance(aliases, dict) or ctx.options.client_cert is None:
+        return {}
+    _refuse_broken_endpoints(aliases)
+    _refuse_plain_endpoints(aliases, allowed=bool(ctx.options.insecure_http))
+    return _endpoints(aliases)
 
 
 def _refuse_broken_endpoints(document: Mapping[str, object]) -> None:
