@@ -21,6 +21,8 @@ from otelprobe.config.meanings import meanings
 from otelprobe.credentials import ApiKey, Auth, Basic
 from otelprobe.expect import Expect
 from otelprobe.fields import HttpOptions, Scalar, SecretRef
+from otelprobe.form_rules import FormRule
+from otelprobe.signing import SignedAssertion
 from otelprobe.step import Step
 from otelprobe.steps import STEPS, step_class
 from otelprobe.steps.certificate import HOST
@@ -50,12 +52,20 @@ that last. `reject` takes `bearer` and `scheme` only."""
 _KEY_INTRO = """\
 A key for `verify` where the provider's published ones do not serve: exactly one of these, read at each use."""
 
+_SIGN_INTRO = """\
+An assertion that `token` signs for `grant: jwt_bearer`; see [grants of machines](flow-file.md#grants-of-machines)."""
+
+_FORMS_INTRO = """\
+A rule for a form on the way through a log-in; see [people who log in](flow-file.md#people-who-log-in)."""
+
 _MADE: Mapping[str, str] = {
     "ProviderMetadata": "the discovery document",
     "KeySet": "the key set",
     "Tokens": "a token",
     "Cookie": "a session cookie",
     "Claims": "verified claims",
+    "AuthorizationCode": "an authorization code",
+    "DeviceCode": "a device code",
 }
 """What an artifact is called on the page."""
 
@@ -65,6 +75,8 @@ _NEEDED: Mapping[str, str] = {
     "Tokens": "a step that makes a token (`token`, `login`, `refresh`)",
     "Cookie": "`login` with `cookie`",
     "Claims": "`verify`",
+    "AuthorizationCode": "`authorize`",
+    "DeviceCode": "`device`",
 }
 """What has to stand before a step, by the artifact that it needs."""
 
@@ -95,6 +107,8 @@ _CLASSES: Mapping[type, str] = {
     ApiKey: "mapping of one of `header`, `query`, `cookie` to a name, and `value` to a [secret](flow-file.md#secrets)",
     Basic: "mapping of `username` to text and `password` to a [secret](flow-file.md#secrets)",
     VerificationKey: "[key](#key)",
+    SignedAssertion: "[sign](#sign)",
+    FormRule: "[forms](#forms)",
     HttpOptions: "[http](#http)",
     str: "text",
     int: "whole number",
@@ -142,6 +156,10 @@ def steps_markdown() -> str:
         *_table(Auth),
         f"\n### key\n\n{_KEY_INTRO}\n",
         *_table(VerificationKey),
+        f"\n### sign\n\n{_SIGN_INTRO}\n",
+        *_table(SignedAssertion),
+        f"\n### forms\n\n{_FORMS_INTRO}\n",
+        *_table(FormRule),
         *(line for kind in STEPS for line in _section(kind)),
     ]
     return "\n".join(parts) + "\n"

@@ -38,6 +38,11 @@ class Provider:
     name: str = field(default="", metadata={"from": "key"})
     """The key under which it stands in `providers`."""
 
+    preset: Literal["auth0", "okta", "entra", "cognito", "google", "keycloak", "hydra", "github", "generic"] = "generic"
+    """Whose product it is: fills what is known of it (endpoints, limits, thresholds, the shape of its tokens, its status
+    page) where nothing else is said.
+    """
+
     issuer: Url
     """Its issuer; compared exactly with what the discovery document and the tokens say."""
 
@@ -129,5 +134,9 @@ class Provider:
             yield "client_auth", f"{self.auth_method} needs client_id: add it"
         if self.auth_method in MUTUAL_TLS and self.http.client_cert is None:
             yield "client_auth", f"{self.auth_method} needs a certificate: add http: {{client_cert: PATH}}"
+        if self.preset != "generic":
+            from otelprobe.presets import provider_faults  # noqa: PLC0415 - only providers with a preset need it
+
+            yield from provider_faults(self)
         if "?" in self.issuer or "#" in self.issuer:
             yield "issuer", "an issuer has no query and no fragment (RFC 8414, section 2)"

@@ -91,6 +91,8 @@ class Dpop:
         """Say what does not fit together."""
         if self.algorithm in SYMMETRIC:
             yield "algorithm", f"{self.algorithm} is symmetric: a proof is signed with ES256, RS256, EdDSA or the like"
+        if self.key is None and self.algorithm is not None and self.algorithm.startswith(("RS", "PS")):
+            yield "algorithm", f"a fresh {self.algorithm} key in every run takes too long: set key, or use ES256"
 
     def signer(self) -> Signer:
         """Read the key, or draw a fresh one."""

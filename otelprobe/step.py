@@ -353,6 +353,11 @@ class Step:
         """Say what does not fit together in this step: pairs of member and mend."""
         yield from ()
 
+    def misfits(self, provider: Provider | None) -> Iterator[tuple[str, str]]:
+        """Say what does not fit the flow's provider, by what its preset knows: pairs of member and mend."""
+        _ = provider
+        yield from ()
+
     @property
     def follow(self) -> Redirects:
         """The redirects in force."""

@@ -18,8 +18,9 @@ _INFO = b"otelprobe refresh token successor"
 _SALT, _NONCE = 16, 12
 
 
-def latest(ctx: Context, name: str, seed: str) -> str | None:
+def latest(ctx: Context, source: SecretRef, seed: str) -> str | None:
     """Give the successor of a seed, from memory or from the state directory; None if the seed itself is still to be used."""
+    name = _name(ctx, source)
     kept = ctx.memory.tokens.get(name)
     if kept is not None:
         return str(kept[1]) if kept[0] == seed else None
@@ -30,11 +31,12 @@ def latest(ctx: Context, name: str, seed: str) -> str | None:
     return found
 
 
-def keep(ctx: Context, name: str, source: SecretRef, successor: str) -> tuple[Warn, ...]:
+def keep(ctx: Context, source: SecretRef, successor: str) -> tuple[Warn, ...]:
     """Keep what a refresh token was replaced by; warn if it would be lost with this process."""
     seed = source.read()
-    if successor == (latest(ctx, name, seed) or seed):
+    if successor == (latest(ctx, source, seed) or seed):
         return ()
+    name = _name(ctx, source)
     first = name not in ctx.memory.tokens
     ctx.memory.tokens[name] = (seed, successor)
     if ctx.state.durable:
@@ -66,6 +68,12 @@ def _save(ctx: Context, name: str, seed: str, successor: str) -> tuple[Warn, ...
 def _lost(which: str, why: str) -> Warn:
     detail = f"the refresh token {which} was replaced, and its successor is lost when this process ends: {why}"
     return Warn(Reason.REFRESH_FAILED, detail)
+
+
+def _name(ctx: Context, source: SecretRef) -> str:
+    """Name a seed by whose client it is and where it comes from: whatever it is used for, there is one successor."""
+    provider = ctx.identity_provider()
+    return repr(("successor", provider.issuer, provider.client_id, source.source))
 
 
 def _file(name: str) -> str:

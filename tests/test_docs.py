@@ -352,6 +352,7 @@ def test_the_dependencies_are_those_of_the_project() -> None:
     groups = {
         "At run time": project["project"]["dependencies"],
         "For the demo (extra `demo`)": project["project"]["optional-dependencies"]["demo"],
+        "For log-in pages (extra `forms`)": project["project"]["optional-dependencies"]["forms"],
         "For development and CI (group `dev`)": project["dependency-groups"]["dev"],
     }
     for title, declared in groups.items():

@@ -41,10 +41,10 @@ class Nanoidp:
     be taken by somebody else in between, and the first request simply waits until the server is up.
     """
 
-    def __init__(self, directory: Path, profile: str) -> None:
+    def __init__(self, directory: Path, profile: str, settings: str = SETTINGS, users: str = USERS) -> None:
         directory.mkdir()
-        (directory / "settings.yaml").write_text(SETTINGS.replace("KEYS", str(directory / "keys")), encoding="utf-8")
-        (directory / "users.yaml").write_text(USERS, encoding="utf-8")
+        (directory / "settings.yaml").write_text(settings.replace("KEYS", str(directory / "keys")), encoding="utf-8")
+        (directory / "users.yaml").write_text(users, encoding="utf-8")
         self._log = directory / "log"
         with socket.create_server(("127.0.0.1", 0)) as listener, self._log.open("wb") as log:
             port = listener.getsockname()[1]

@@ -30,14 +30,18 @@ class StatusPage(Step):
     own_reasons: ClassVar[frozenset[Reason]] = frozenset({Reason.ASSERTION_FAILED, Reason.TOO_SLOW})
     default_redirects: ClassVar[Redirects] = Redirects.SAME_ORIGIN
 
-    url: Url
-    """Where the page's data are: `.../api/v2/summary.json` of a Statuspage, a feed, or a list of events."""
+    url: Url | None = None
+    """Where the page's data are: `.../api/v2/summary.json` of a Statuspage, a feed, or a list of events; default: what the
+    provider's preset knows.
+    """
 
     format: Format = "auto"
     """What is read: `statuspage` (its JSON), `atom`, `rss`, `aws` (currentevents), `google` (incidents.json)."""
 
     component: str | None = None
-    """The part that matters: name or id of a Statuspage component; for the other forms words that an entry must hold."""
+    """The part that matters: name or id of a Statuspage component; for the other forms words that an entry must hold;
+    default: where `url` is not set, as the preset has it, else the whole page.
+    """
 
     max_age: Duration = 7 * DAY
     """Entries of a feed that are older are taken for closed, also where nobody wrote so."""

@@ -212,6 +212,13 @@ class Token(Step):
         if self.cache == "reuse":
             yield "cache", f"grant: {self.grant} uses up a code in every run: use cache: fresh"
 
+    def misfits(self, provider: Provider | None) -> Iterator[tuple[str, str]]:
+        """Say what the provider asks for and is not sent; `params` may hold it too."""
+        if provider is not None and provider.preset != "generic":
+            from otelprobe.presets import token_faults  # noqa: PLC0415 - only providers with a preset need it
+
+            yield from token_faults(provider, self.grant, self.scope, self.audience or self.params.get("audience"))
+
     def run(self, ctx: Context) -> Done:
         """Obtain a token, or take one from the cache that is good for a while yet; makes Tokens."""
         facts: dict[str, FactValue] = {
@@ -259,7 +266,7 @@ class Token(Step):
             # A token that is not as expected is alive all the same: a clean-up step has to revoke it.
             raise StepFailed(failed, Done(makes=issued, facts={**facts, **learnt})) from None
         if self.cache == "reuse":
-            ctx.memory.tokens[self._key(ctx, "token")] = replace(tokens, cached=True)
+            ctx.memory.tokens[self._key(ctx)] = replace(tokens, cached=True)
         return Done(makes=issued, facts=facts, warnings=warnings, reply=reply)
 
     def _form(self, ctx: Context) -> dict[str, str | tuple[str, ...]]:
@@ -304,10 +311,10 @@ class Token(Step):
                 raise CheckFailed(Reason.REFRESH_FAILED, "the earlier answer had no refresh token")
             return earlier
         seed = self.refresh_token.read()
-        return latest(ctx, self._key(ctx, "successor"), seed) or seed
+        return latest(ctx, self.refresh_token, seed) or seed
 
     def _assertion(self, ctx: Context) -> str:
-        """Give the assertion that lies ready, or sign one: of the client's, for the token endpoint, unless its claims say more."""
+        """Give the assertion that lies ready, or sign one: the client's, for the token endpoint, unless its claims say more."""
         if self.sign is None:
             return self.assertion.read().strip() if self.assertion is not None else ""
         client, url = ctx.identity_provider().client_id, ctx.endpoint("token", alias=False)
@@ -346,18 +353,18 @@ class Token(Step):
             told = CheckFailed(failed.reason, detail, blame=failed.blame, counts=failed.counts)
             raise StepFailed(told, failed.done if isinstance(failed, StepFailed) else Done()) from None
 
-    def _key(self, ctx: Context, what: str) -> str:
+    def _key(self, ctx: Context) -> str:
         """Name a cached token by all that makes it what it is; no secret is part of it."""
         provider = ctx.identity_provider()
         asked = (self.grant, self.scope, self.audience, self.resource, sorted(self.params.items()), self.username)
         more = [getattr(self, name) for name in _OF_EXCHANGE]
         signed = None if self.sign is None else (self.sign, sorted(self.sign.claims.items(), key=repr))
         sources = (self.refresh_token, self.assertion, signed, more)
-        return repr((what, provider.name, provider.issuer, provider.client_id, asked, sources))
+        return repr(("token", provider.name, provider.issuer, provider.client_id, asked, sources))
 
     def _cached(self, ctx: Context) -> Tokens | None:
         """Give a cached token that outlives this run; never one that is near its end."""
-        found = ctx.memory.tokens.get(self._key(ctx, "token")) if self.cache == "reuse" else None
+        found = ctx.memory.tokens.get(self._key(ctx)) if self.cache == "reuse" else None
         if not isinstance(found, Tokens) or not found.expires_in:
             return None
         margin = max(min(_MARGIN, found.expires_in / 10), ctx.deadline - ctx.clock.monotonic())
@@ -366,7 +373,7 @@ class Token(Step):
     def _keep_successor(self, ctx: Context, tokens: Tokens) -> tuple[Warn, ...]:
         if self.refresh_token is None or tokens.refresh is None:
             return ()
-        return keep(ctx, self._key(ctx, "successor"), self.refresh_token, tokens.refresh)
+        return keep(ctx, self.refresh_token, tokens.refresh)
 
     def _check(self, ctx: Context, tokens: Tokens, facts: dict[str, FactValue]) -> tuple[Warn, ...]:
         wanted = self.expect

@@ -159,22 +159,40 @@ class Verify(Step):
         """Verify; makes Claims. Fails with every fact that was found all the same."""
         tokens = ctx.need(Tokens, self.use)
         jwt = parsed(tokens.access)
-        policy = self._policy(ctx)
+        policy = self._fitted(ctx, jwt)
         found = self._verify(ctx, jwt, tokens, policy)
         if found.key is not None and self.key is None:
             _remember(ctx, jwt, found.key)
         problems, skew = explained_by_clock(ctx, jwt, tokens, policy, found.problems)
         done = Done(
             facts={**found.facts, **problem_facts(problems), **skew_facts(skew)},
-            warnings=(*self._warnings(), *found.warnings),
+            warnings=(*self._warnings(ctx.provider), *found.warnings),
         )
         if problems:
             raise StepFailed(failure(problems, skew), done)
         return replace(done, makes=(Claims(tokens.access, jwt.claims),))
 
-    def _warnings(self) -> Iterator[Warn]:
-        if self.audience is None:
+    def misfits(self, provider: Provider | None) -> Iterator[tuple[str, str]]:
+        """Say that the provider's access tokens cannot be verified with its keys."""
+        if self.key is None and provider is not None and provider.preset != "generic":
+            from otelprobe.presets import verify_faults  # noqa: PLC0415 - only providers with a preset need it
+
+            yield from verify_faults(provider)
+
+    def _warnings(self, provider: Provider | None) -> Iterator[Warn]:
+        if self.audience is None and (provider is None or provider.preset != "cognito"):
             yield Warn(Reason.AUDIENCE_MISMATCH, "aud is not compared: set audience to what the API expects")
+
+    def _fitted(self, ctx: Context, jwt: Jwt) -> Policy:
+        """Give the policy, fitted to the shape of the provider's tokens where a preset knows it."""
+        policy, provider = self._policy(ctx), ctx.provider
+        if provider is None or provider.preset == "generic":
+            return policy
+        from otelprobe.presets import policy_for  # noqa: PLC0415 - only providers with a preset need it
+
+        metadata = ctx.find(ProviderMetadata)
+        named = str(metadata.document.get("issuer", "")) if metadata is not None else None
+        return policy_for(provider, policy, jwt.claims, document_issuer=named)
 
     def _policy(self, ctx: Context) -> Policy:
         algorithms, listed = self._allowed(ctx)

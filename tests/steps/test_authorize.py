@@ -22,8 +22,14 @@ from tests.steps.flows import Bench, as_json, last, token_answer
 
 CALLBACK = "https://app.example/cb"
 HTML = ("Content-Type", "text/html; charset=utf-8")
-FORM = "<form method=post action=/login><input type=hidden name=csrf value=c1><input name=user><input type=password name=pw><button>Sign in</button></form>"
-CONSENT = "<form method=post action=/consent><button name=answer value=no>Deny</button><button name=answer value=yes>Allow</button></form>"
+FORM = (
+    "<form method=post action=/login><input type=hidden name=csrf value=c1>"
+    "<input name=user><input type=password name=pw><button>Sign in</button></form>"
+)
+CONSENT = (
+    "<form method=post action=/consent><button name=answer value=no>Deny</button>"
+    "<button name=answer value=yes>Allow</button></form>"
+)
 ANN = {"username": "ann", "password": SecretRef(env="PASSWORD")}
 
 
@@ -174,6 +180,7 @@ def test_an_issuer_that_is_promised_must_be_sent(pages: Pages) -> None:
     """A provider that announces `iss` (RFC 9207) and leaves it out is mistaken, or somebody in between is."""
     bench = pages.bench
     document = {
+        **dict.fromkeys(("token_endpoint", "jwks_uri"), bench.server.url),
         "issuer": bench.server.url,
         "authorization_endpoint": f"{bench.server.url}/authorize",
         "authorization_response_iss_parameter_supported": True,

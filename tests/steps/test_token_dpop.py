@@ -239,6 +239,8 @@ def test_no_key_shows(dpop: Bench) -> None:
 def test_what_does_not_fit_is_told_before_any_run(tmp_path: Path) -> None:
     """A proof is never symmetric; a key that is none is config_error."""
     assert dict(Dpop(algorithm="HS256").faults()).keys() == {"algorithm"}
+    assert dict(Dpop(algorithm="PS256").faults()).keys() == {"algorithm"}
+    assert not list(Dpop(algorithm="PS256", key=SecretRef(env="K")).faults())
     assert not list(Dpop(algorithm="ES384").faults())
     assert dict(Auth(dpop="a", bearer="b").faults())
     with pytest.raises(CheckFailed, match="config_error"):

@@ -329,3 +329,12 @@ def test_two_assertions_are_two_cached_tokens(bench: Bench, tmp_path: Path) -> N
         assert bench.run(step).passed
         assert bench.run(step).passed
     assert [s.form["assertion"] for s in bench.server.seen] == ["a.b.c", "d.e.f"]
+
+
+def test_a_seed_has_one_successor_whatever_it_is_used_for(bench: Bench, tmp_path: Path, seed: SecretRef) -> None:
+    """Two steps with other scopes, or a changed scope in the flow file, must not send a token that was replaced."""
+    bench.server.on("/token", rotating)
+    for scope in ("a", "b"):
+        fresh(bench, tmp_path / "state")
+        assert bench.run(Token(name="token", grant="refresh_token", refresh_token=seed, scope=scope)).passed
+    assert sent(bench) == ["canary-seed", "canary-seed+"]
