@@ -72,7 +72,7 @@ def read_der(data: bytes) -> Certificate:
 
 
 def read_file(data: bytes, password: bytes | None, path: str) -> tuple[Certificate, ...]:
-    """Read every certificate of a PEM bundle, a PKCS#12 file or a DER file.
+    """Read every certificate of a PEM bundle, a PKCS#12 file or a DER file, each once.
 
     CheckFailed(config_error) names the file; what its content is like is not repeated.
     """
@@ -90,7 +90,7 @@ def read_file(data: bytes, password: bytes | None, path: str) -> tuple[Certifica
         found = ()
     if not found:
         raise CheckFailed(Reason.CONFIG_ERROR, f"certificate file {path} {wrong}")
-    return found
+    return tuple(dict.fromkeys(found))
 
 
 def _from_pem(data: bytes) -> tuple[Certificate, ...]:

@@ -15,7 +15,7 @@ from urllib.request import Request
 from otelprobe.fields import SecretRef, is_loopback
 from otelprobe.form_rules import Choice, FormRule, Login, choose
 from otelprobe.http import Reply
-from otelprobe.oauth import raise_oauth_error
+from otelprobe.oauth import ERRORS, raise_oauth_error
 from otelprobe.pages import challenged, classify_page, is_html
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.step import Context, ProviderMetadata, Step
@@ -28,8 +28,9 @@ MOST_HOPS = 20
 """Pages and redirects of one log-in; real ones take three to nine."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_ACCEPT = {"Accept": "text/html,application/xhtml+xml,application/json;q=0.5,*/*;q=0.1", "Accept-Language": "en"}
-_PARAMETER = re.compile(r"(;[^=/;?]*=)[^/;?]*")
+_ACCEPT = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.1", "Accept-Language": "en"}
+_PARAMETER = re.compile(r"(;[^=/;]*=)[^/;]*")
+_HANDLE = re.compile(r"(?<=/)(?=[^/]*\d)(?=[^/]*[A-Za-z])[\w~.-]{20,}(?=/|$)", re.ASCII)
 _SECOND_FACTOR = re.compile(
     r"passkey|webauthn|security key|authenticator app|one-time|two-factor|2-step|second factor", re.IGNORECASE
 )
@@ -123,7 +124,7 @@ class Walk:
         self._hosts |= {(urlsplit(url).hostname or "").lower()}
         hop = _Hop("GET", url)
         for number in range(MOST_HOPS):
-            reply = self._send(hop)
+            reply = self._send(hop, first=number == 0)
             following = self._after(hop, reply, first=number == 0)
             if isinstance(following, Arrival):
                 return following
@@ -134,10 +135,9 @@ class Walk:
         detail = f"more than {MOST_HOPS} pages and redirects, the last at {shown(urlsplit(hop.url).hostname)}"
         raise CheckFailed(Reason.REDIRECT_LOOP, detail)
 
-    def _send(self, hop: _Hop) -> Reply:
+    def _send(self, hop: _Hop, *, first: bool) -> Reply:
         url = urlunsplit(urlsplit(hop.url)._replace(fragment=""))
-        # Some servers keep the session in the path, as in `;jsessionid=`.
-        safe_url = _PARAMETER.sub(r"\1REDACTED", url)
+        safe_url = url if first else _without_handles(url)
         headers = {**_ACCEPT, **_origin_headers(hop), **self._cookies(url)}
         reply = self._ctx.send(hop.method, url, headers=headers, body=hop.body, safe_url=safe_url)
         asked = Request(url)  # noqa: S310 - it is never opened: the jar only reads where the cookies come from
@@ -261,6 +261,13 @@ class LoginStep(Step):
             yield "hosts", "a host is a name such as login.example.com, without scheme, port and path"
 
 
+def _without_handles(url: str) -> str:
+    """Give a URL as it may be published: servers keep sessions and handles of a log-in in paths, as in `;jsessionid=`."""
+    parts = urlsplit(url)
+    path = _HANDLE.sub("REDACTED", _PARAMETER.sub(r"\1REDACTED", parts.path))
+    return urlunsplit(parts._replace(path=path))
+
+
 def _origin(url: str) -> str:
     parts = urlsplit(url)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
@@ -314,7 +321,8 @@ def _raise_no_page(reply: Reply, *, first: bool) -> NoReturn:
         document = reply.json()
     except ValueError:
         document = None
-    if isinstance(document, dict) and isinstance(document.get("error"), str):
+    # Some say in `error` what a person should read, which is no code.
+    if isinstance(document, dict) and str(document.get("error")) in ERRORS:
         raise_oauth_error(reply, document, grant_is_ours=True)
     if reply.status >= 400:
         raise _refused(reply, first=first)

@@ -25,6 +25,7 @@ ERRORS: Mapping[str, Reason] = {
     "access_denied": Reason.ACCESS_DENIED,
     "invalid_grant": Reason.INVALID_GRANT,
     "bad_verification_code": Reason.INVALID_GRANT,
+    "bad_refresh_token": Reason.INVALID_GRANT,
     "login_required": Reason.LOGIN_REQUIRED,
     "interaction_required": Reason.LOGIN_REQUIRED,
     "account_selection_required": Reason.LOGIN_REQUIRED,
@@ -161,9 +162,16 @@ def read_tokens(ctx: Context, document: Mapping[str, object]) -> Tokens:
         id_token=_text(document, "id_token"),
         token_type=_text(document, "token_type"),
         expires_in=_seconds(document.get("expires_in")),
-        scope=document["scope"] if isinstance(document.get("scope"), str) else None,  # type: ignore[arg-type] # just checked
+        scope=_scopes(ctx, document.get("scope")),
         obtained_at=ctx.now(),
     )
+
+
+def _scopes(ctx: Context, value: object) -> str | None:
+    """Read granted scopes: with spaces between (RFC 6749, section 3.3), but for GitHub, which writes commas."""
+    if not isinstance(value, str):
+        return None
+    return value.replace(",", " ") if ctx.provider is not None and ctx.provider.preset == "github" else value
 
 
 def sendable(token: str) -> str:

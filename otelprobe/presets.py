@@ -159,10 +159,7 @@ def filled(provider: "Provider") -> "Provider":
 def provider_faults(provider: "Provider") -> Iterator[tuple[str, str]]:
     """Say where an issuer is not as this provider's are."""
     preset = PRESETS[provider.preset]
-    wrong = bool(preset.path) and not _fits_path(provider.preset, provider.issuer)
-    if provider.preset == "auth0":
-        wrong = urlsplit(provider.issuer).path != "/"
-    if wrong:
+    if preset.path and not _fits_path(provider.preset, provider.issuer):
         yield "issuer", f"an issuer of {preset.title} looks like {preset.issuer}, to the letter"
 
 
@@ -196,12 +193,10 @@ def verify_faults(provider: "Provider") -> Iterator[tuple[str, str]]:
     if preset.opaque is not None:
         yield "", preset.opaque
     if provider.preset == "okta" and urlsplit(provider.issuer).path in {"", "/"}:
-        yield "", "an Okta org server publishes no keys for its access tokens: use introspect, or a custom server's issuer"
-
-
-def compares_audience(provider: "Provider | None") -> bool:
-    """Tell whether access tokens are compared by their audience without a word of the flow file: Cognito's have none."""
-    return provider is not None and provider.preset == "cognito"
+        yield (
+            "",
+            "an Okta org server publishes no keys for its access tokens: use introspect, or a custom server's issuer",
+        )
 
 
 def issuer_fits(provider: "Provider", found: str) -> bool:
@@ -276,8 +271,3 @@ def status_source(provider: "Provider") -> StatusSource | None:
     if component is not None:
         component = component.format(region=region[1] if region else "").strip()
     return StatusSource(preset.status.url.format(host=host), preset.status.format, component)
-
-
-def scopes_of(provider: "Provider", scope: str | None) -> str | None:
-    """Give granted scopes with spaces between; GitHub writes commas."""
-    return scope.replace(",", " ") if scope is not None and provider.preset == "github" else scope

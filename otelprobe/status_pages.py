@@ -52,6 +52,11 @@ class Reading:
     detail: str = ""
 
 
+def warm_up() -> None:
+    """Import what feeds are read with."""
+    from xml.etree import ElementTree as ET  # noqa: F401, PLC0415 - only status pages need it
+
+
 def read_status(text: str, form: Format, component: str | None, now: float, max_age: float) -> Reading:
     """Read a page; ValueError says in a few words of ours why it cannot be read.
 

@@ -325,8 +325,7 @@ def test_every_kind_of_step_is_linked() -> None:
     """flow-file.md links every kind of step, and says how many there are."""
     text = section(DOCS / "flow-file.md", "Steps")
     assert re.findall(r"steps\.md#(\w+)\)", text) == list(STEPS)
-    assert "There are eleven kinds" in text
-    assert len(STEPS) == 11
+    assert f"There are {len(STEPS)} kinds" in text
 
 
 def test_every_parameter_has_its_meaning() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 
+from otelprobe.__main__ import main
 from otelprobe.reasons import Blame, Counts, Outcome, Reason
 from otelprobe.result import Fact
 from otelprobe.state import Memory
@@ -119,6 +120,17 @@ def strict(profiles: dict[str, Nanoidp]) -> Nanoidp:
 def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIENT_SECRET", SECRET)
     monkeypatch.setenv("PASSWORD", PASSWORD)
+
+
+@pytest.mark.parametrize("profile", ["weak", "strict"])
+def test_what_init_writes_runs(profiles: dict[str, Nanoidp], profile: str, tmp_path: Path) -> None:
+    """From nothing but the issuer to a verified token; the audience, which nobody can guess, is the one warning."""
+    file = tmp_path / "written.yaml"
+    assert main(["init", profiles[profile].wait().issuer, "--output-file", str(file)]) == 0
+    result = run_text(tmp_path, file.read_text(encoding="utf-8"))
+    assert passed(result)
+    assert [row.step for row in result.steps] == ["discover", "keys", "token", "verify"]
+    assert [w.reason for w in result.warnings] == [Reason.AUDIENCE_MISMATCH]
 
 
 def test_whole_flow_on_weak_profile(weak: Nanoidp, tmp_path: Path) -> None:

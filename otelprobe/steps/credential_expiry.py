@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from otelprobe.credentials import Auth, Credential, choose
 from otelprobe.endings import DAY, Ending, as_date, left_in_words, parse_ending
-from otelprobe.fields import DurationOrZero, JsonPath, Scalar, SecretRef, Url, find_json
+from otelprobe.fields import DurationOrZero, JsonPath, Scalar, SecretRef, Url, compile_jsonpath, find_json
 from otelprobe.http import Reply
 from otelprobe.judge import Trial
 from otelprobe.provider import Provider
@@ -56,6 +56,11 @@ class CredentialExpiry(Step):
 
     critical_before: DurationOrZero = 7 * DAY
     """A credential that ends sooner is warned of as critical."""
+
+    def warm_up(self) -> None:
+        """Compile the path, and with it import what paths are read with."""
+        if self.url is not None:
+            compile_jsonpath(self.extract or _PATH)
 
     def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
         """Need what the credential is made from, where a step is named for it."""

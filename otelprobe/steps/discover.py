@@ -122,7 +122,11 @@ def _raise_unavailable(reply: Reply) -> None:
 
 def _check_issuer(document: Mapping[str, object], provider: Provider) -> None:
     found = document.get("issuer")
-    if not isinstance(found, str) or found == provider.issuer or (provider.preset != "generic" and _fits(provider, found)):
+    if (
+        not isinstance(found, str)
+        or found == provider.issuer
+        or (provider.preset != "generic" and _fits(provider, found))
+    ):
         return
     raise CheckFailed(Reason.DISCOVERY_ISSUER_MISMATCH, f"issuer is {shown(found)}, configured is {provider.issuer}")
 

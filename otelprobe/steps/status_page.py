@@ -1,5 +1,6 @@
 """Read a provider's status page, so that its own word stands beside the flow's verdict: "we fail, and they admit it"."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -7,10 +8,11 @@ from otelprobe.endings import DAY
 from otelprobe.fields import Duration, Url
 from otelprobe.http import Redirects, Reply
 from otelprobe.pages import classify_page
+from otelprobe.presets import StatusSource, status_source
 from otelprobe.provider import Provider
 from otelprobe.reasons import VERDICTS, CheckFailed, Layer, Outcome, Reason
 from otelprobe.result import ProviderStatus, Warn
-from otelprobe.status_pages import Format, read_status
+from otelprobe.status_pages import Format, read_status, warm_up
 from otelprobe.step import Context, Done, Step, filled
 
 _ACCEPT = "application/json, application/atom+xml, application/rss+xml, application/xml;q=0.9, */*;q=0.5"
@@ -49,39 +51,57 @@ class StatusPage(Step):
     always: bool = True
     """Runs also when an earlier step failed: then the page is most wanted."""
 
+    def warm_up(self) -> None:
+        """Import what feeds are read with."""
+        warm_up()
+
     def addresses(self, provider: Provider | None) -> tuple[str, ...]:
         """Give the URL that is asked."""
-        _ = provider
-        return (self.url,)
+        source = self._source(provider)
+        return (source.url,) if source is not None else ()
 
     def templates(self) -> tuple[object, ...]:
         """Give what `${name}` is filled in."""
-        return (self.url,)
+        return (self.url,) if self.url is not None else ()
+
+    def misfits(self, provider: Provider | None) -> Iterator[tuple[str, str]]:
+        """Say that nobody knows where the page is."""
+        if self._source(provider) is None:
+            yield "url", "missing: add url, for the preset of the flow's provider knows no status page"
+
+    def _source(self, provider: Provider | None) -> StatusSource | None:
+        """Give what is read: as written, else as the provider's preset has it."""
+        if self.url is not None:
+            return StatusSource(self.url, self.format, self.component)
+        known = status_source(provider) if provider is not None else None
+        return replace(known, component=self.component or known.component) if known is not None else None
 
     def run(self, ctx: Context) -> Done:
         """Fetch and read; only what is wrong with the flow file or the prober itself is raised."""
+        source = self._source(ctx.provider)
+        if source is None:
+            raise LookupError("no status page is known")
         reply: Reply | None = None
         try:
-            reply = self._fetch(ctx)
-            reading = read_status(reply.text, self.format, self.component, ctx.now(), self.max_age)
+            reply = self._fetch(ctx, source.url)
+            reading = read_status(reply.text, source.format, source.component, ctx.now(), self.max_age)
         except CheckFailed as failed:
             if VERDICTS[failed.reason].outcome is Outcome.ERROR:
                 raise
-            return self._unknown(f"{failed.reason.value}: {failed.detail}", reply)
+            return _unknown(f"{failed.reason.value}: {failed.detail}", source, reply)
         except ValueError as error:
-            return self._unknown(str(error), reply)
+            return _unknown(str(error), source, reply)
         if not reading.degraded:
-            return Done(reply=reply, provider_status=ProviderStatus("operational", component=self.component))
-        status = ProviderStatus("degraded", reading.detail, self.component)
+            return Done(reply=reply, provider_status=ProviderStatus("operational", component=source.component))
+        status = ProviderStatus("degraded", reading.detail, source.component)
         warning = Warn(Reason.PROVIDER_DEGRADED, reading.detail or "the page admits a problem")
         return Done(reply=reply, provider_status=status, warnings=(warning,))
 
-    def _fetch(self, ctx: Context) -> Reply:
+    def _fetch(self, ctx: Context, url: str) -> Reply:
         if self.http.max_size is None:
             ctx = replace(ctx, options=replace(ctx.options, max_size=_LARGEST))
-        reply = ctx.send(
-            "GET", filled(ctx, self.url), headers={"Accept": _ACCEPT}, safe_url=self.url, redirects=self.follow
-        )
+        headers = {"Accept": _ACCEPT}
+        reply = ctx.send("GET", filled(ctx, url), headers=headers, safe_url=url, redirects=self.follow)
         page = classify_page(reply)
         if page is not None:
             raise CheckFailed(page, f"status {reply.status} with a page from in front of the status page")
@@ -89,6 +109,7 @@ class StatusPage(Step):
             raise CheckFailed(Reason.ASSERTION_FAILED, f"status {reply.status}")
         return reply
 
-    def _unknown(self, why: str, reply: Reply | None) -> Done:
-        status = ProviderStatus("unknown", why, self.component)
-        return Done(reply=reply, provider_status=status, warnings=(Warn(Reason.PROVIDER_STATUS_UNKNOWN, why),))
+
+def _unknown(why: str, source: StatusSource, reply: Reply | None) -> Done:
+    status = ProviderStatus("unknown", why, source.component)
+    return Done(reply=reply, provider_status=status, warnings=(Warn(Reason.PROVIDER_STATUS_UNKNOWN, why),))

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
+from otelprobe.__main__ import main
 from otelprobe.clock import SystemClock
 from otelprobe.config.load import load
 from otelprobe.http import LiveHttp
@@ -55,6 +56,17 @@ def test_client_credentials_with_an_audience_pass(keycloak: Keycloak, tmp_path: 
     """A secret with characters that must be form-encoded is taken, and the token's audience is the mapper's."""
     result = run(tmp_path, keycloak.issuer(), "token", _VERIFY, {"step": "introspect", "expect": {"active": True}})
     assert verdict(result) == _PASSED
+
+
+def test_what_init_writes_runs(keycloak: Keycloak, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The preset is known by the issuer's path; from nothing but that to a verified token."""
+    file = tmp_path / "written.yaml"
+    assert main(["init", keycloak.issuer(), "--output-file", str(file)]) == 0
+    monkeypatch.setenv("CLIENT_SECRET", kc.SECRET)
+    plan, *_ = build(load([file]))
+    assert plan.provider is not None
+    assert plan.provider.preset == "keycloak"
+    assert verdict(run_flow(plan, Tools(http=LiveHttp(SystemClock())))) == _PASSED
 
 
 def test_a_refresh_rotates_and_the_old_one_is_refused(keycloak: Keycloak, tmp_path: Path) -> None:

@@ -137,14 +137,20 @@ def test_liveness_without_a_log_in(idp: People, tmp_path: Path) -> None:
         (AUTHORIZE.replace("/cb", "/other"), "webapp", Reason.INVALID_REQUEST),
         (AUTHORIZE, "unknown", Reason.INVALID_REQUEST),
         (f"{AUTHORIZE}, pkce: none", "webapp", Reason.INVALID_REQUEST),
-        (f"{AUTHORIZE}, response_mode: query, params: {{claims: 'no json'}}", "webapp", Reason.INVALID_REQUEST),
-        (f"{AUTHORIZE}, scope: openid nonsense", "webapp", Reason.INVALID_SCOPE),
+        (f"{AUTHORIZE}, prompt: none login", "webapp", Reason.INVALID_REQUEST),
     ],
 )
 def test_requests_that_are_refused(idp: People, tmp_path: Path, members: str, client: str, reason: Reason) -> None:
     """By a page where the redirect URI is not to be trusted, else by redirect: in every case the configuration's fault."""
     result = run_text(tmp_path, flow_file(idp.issuer, f"- discover\n- {{{members}}}", client=client))
     assert verdict(result) == ("authorize", reason, Blame.CONFIG, Counts.NONE), result.detail
+
+
+def test_a_scope_that_is_dropped(idp: People, tmp_path: Path) -> None:
+    """What was asked for at `authorize` and is not granted is noticed at `token`."""
+    steps = f"- discover\n- {{{AUTHORIZE}, scope: openid nonsense}}\n- {CODE}"
+    result = run_text(tmp_path, flow_file(idp.issuer, steps, client="webapp"))
+    assert verdict(result) == ("token", Reason.SCOPE_REDUCED, Blame.PROVIDER, Counts.AUTH)
 
 
 def test_a_code_is_good_once(idp: People, tmp_path: Path) -> None:

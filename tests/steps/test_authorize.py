@@ -265,6 +265,8 @@ OTP = "<form method=post><input name=otp></form>"
         (page(FORM.replace("method=post", "")), Reason.LOGIN_FORM_NOT_FOUND, CONFIG),
         (Answer(200, b"%PDF", [("Content-Type", "application/pdf")]), Reason.LOGIN_FORM_NOT_FOUND, CONFIG),
         (as_json({"error": "invalid_client"}, 401), Reason.INVALID_CLIENT, CONFIG),
+        (as_json({"error": "Client not found."}, 404), Reason.IDP_HTTP_4XX, PROVIDER),
+        (as_json({"error": ["canary"]}), Reason.LOGIN_FORM_NOT_FOUND, CONFIG),
         (page(CAPTCHA), Reason.BOT_CHALLENGE, EDGE),
         (page(f"{CAPTCHA}<form><button>Continue</button></form>"), Reason.BOT_CHALLENGE, EDGE),
         (page(FORM, 403, ("cf-mitigated", "challenge")), Reason.BOT_CHALLENGE, EDGE),
@@ -395,12 +397,15 @@ def test_plain_http_is_not_followed(pages: Pages) -> None:
 
 
 def test_a_session_in_a_path_is_not_published(pages: Pages) -> None:
-    """`;jsessionid=` is a session as good as a cookie."""
+    """`;jsessionid=` is a session as good as a cookie, and so may be a long handle between slashes."""
     pages.bench.server.on("/authorize", to("/in;jsessionid=canary/x"))
     pages.bench.server.on("/in;jsessionid=canary/x", page("nothing"))
     result = pages.bench.run(step())
     assert last(result).exchanges[1].url.endswith("/in;jsessionid=REDACTED/x")
     assert "canary" not in repr(result)
+    pages.bench.server.on("/authorize", to("/interaction/0123456789-Canary_abcdef/page-of-many-words-to-read"))
+    result = pages.bench.run(step())
+    assert last(result).exchanges[1].url.endswith("/interaction/REDACTED/page-of-many-words-to-read")
 
 
 def test_a_refused_code_blames_the_provider(pages: Pages) -> None:

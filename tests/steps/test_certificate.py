@@ -114,6 +114,17 @@ def test_a_good_endpoint_passes_with_the_facts_of_its_whole_chain(look: Look, ca
     assert row.warnings == ()
 
 
+def test_a_certificate_that_is_sent_twice_counts_once(look: Look, ca: trustme.CA, ca_file: str) -> None:
+    """A usual slip of servers, whose chain file begins with their own certificate."""
+    cert = leaf(ca, 12)
+    blobs = [cert.cert_chain_pems[0], *cert.cert_chain_pems]
+    twice = trustme.LeafCert(cert.private_key_pem.bytes(), blobs[0].bytes(), [b.bytes() for b in blobs[1:]])
+    with endpoint(twice) as peer:
+        row = last(look.at(peer, ca_file))
+    assert row.facts[Fact.CERTIFICATE_COUNT] == 2
+    assert len(row.warnings) == 1
+
+
 def test_the_handshake_is_an_exchange_with_phases_and_no_http(look: Look, ca: trustme.CA, ca_file: str) -> None:
     """Its time is told by phase; nothing after the handshake, no status."""
     with endpoint(leaf(ca, 90)) as peer:
