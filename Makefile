@@ -14,6 +14,7 @@ test: $(STAMP) ## Every test that needs only Python
 	@$(BIN)/pytest -q
 
 test-stack: $(STAMP) ## The tests on servers that nobody here wrote
+	@$(BIN)/python -m tests.stack.harness
 	@$(BIN)/pytest -q -o norecursedirs=".*" tests/stack
 
 check: $(STAMP) ## Format, lint, strict types, import contracts, generated files

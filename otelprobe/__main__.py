@@ -3,6 +3,7 @@
 import argparse
 import atexit
 import gc
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +28,7 @@ _EPILOG = """exit codes:
   1  a flow failed
   2  the flow file or the settings are wrong
   3  flows passed, but telemetry was not delivered (only with --require-delivery)
-  4  no flow failed, but one ended in error (the prober could not tell)
+  4  no flow failed, but one ended in error (the prober could not tell), or the report could not be written
   130, 143  interrupted, after a flush
 """
 
@@ -52,16 +53,30 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; give its exit code."""
+    _open_streams()
     words = list(sys.argv[1:] if argv is None else argv)
     chosen = next((word for word in words if not word.startswith("-")), None)
     with _no_collection():
-        args = build_parser(chosen).parse_args(words)
         try:
+            args = build_parser(chosen).parse_args(words)
             return int(import_module(f"otelprobe.cli.{COMMANDS[args.command][0]}").run(args))
         except BrokenPipeError:
             # The reader of our output has gone (`| head`): say nothing more, and let the shell see it as it expects.
             sys.stderr.close()
             return 141
+        except KeyboardInterrupt:
+            # Ctrl-C before a command has taken signals into its own hands, or in one that does not.
+            return 130
+
+
+def _open_streams() -> None:
+    """Open what a parent closed (`>&-`): Python has no stream there, and the next socket would get its descriptor."""
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            from pathlib import Path  # noqa: PLC0415 - as good as never needed
+
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, Path(os.devnull).open(mode, encoding="utf-8"))  # noqa: SIM115 - open to the end
 
 
 @contextmanager

@@ -14,7 +14,8 @@ Json = str | int | float | bool | None
 
 _KEYS = ("exists", "matches", "gt", "lt", "one_of", "type")
 _COMPARE = re.compile(r"\s*([<>])\s*(-?\d+(?:\.\d+)?)\s*")
-_STATUS = re.compile(r"[1-5]xx")
+_STATUS = re.compile(r"[1-5]xx|[1-5][0-9][0-9]")
+_LARGEST = 1e300
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,9 @@ def _condition(key: str, value: object) -> object:
             return parse_regex(value)
         except ValueError as error:
             raise ValueError(f"matches is {error}") from None
-    if key in {"gt", "lt"} and (not isinstance(value, int | float) or isinstance(value, bool)):
+    if key in {"gt", "lt"} and (
+        not isinstance(value, int | float) or isinstance(value, bool) or not -_LARGEST <= value <= _LARGEST
+    ):
         raise ValueError(f"{key} wants a number")
     if key == "exists" and not isinstance(value, bool):
         raise ValueError("exists wants true or false")
@@ -120,11 +123,7 @@ def parse_statuses(value: object) -> tuple[str, ...]:
     """Read `200`, `2xx` or a list of them."""
     items = value if isinstance(value, list) else [value]
     texts = tuple(str(i) for i in items if not isinstance(i, bool))
-    if (
-        not texts
-        or len(texts) < len(items)
-        or not all(_STATUS.fullmatch(t) or (t.isdigit() and 100 <= int(t) <= 599) for t in texts)
-    ):
+    if not texts or len(texts) < len(items) or not all(_STATUS.fullmatch(t) for t in texts):
         raise ValueError("not a status: write 200, 2xx or a list such as [200, 204]")
     return texts
 

@@ -37,8 +37,8 @@ _SIZES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3, "kB": 1000, "MB":
 _PER = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB|kB|MB|GB)")
-_RATE = re.compile(r"(\d+)/(s|min|m|h|d)")
+_SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB|kB|MB|GB)")
+_RATE = re.compile(r"([0-9]{1,9})/(s|min|m|h|d)")
 _LOOPBACK = re.compile(r"127(?:\.\d{1,3}){3}")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)%")
 
@@ -91,9 +91,10 @@ def parse_rate(value: object) -> Rate:
 def parse_percent(value: object) -> float:
     """Read `99.9%` as 0.999."""
     match = _PERCENT.fullmatch(value) if isinstance(value, str) else None
-    if not match or not 0 < float(match[1]) < 100:
+    share = round(float(match[1]) / 100, 10) if match else 0.0
+    if not 0 < share < 1:
         raise ValueError("not a percentage between 0% and 100%: write 99.9%")
-    return round(float(match[1]) / 100, 10)
+    return share
 
 
 def parse_regex(value: object) -> re.Pattern[str]:
@@ -241,6 +242,27 @@ class SecretRef:
         return f"env {self.env}" if self.env is not None else f"file {self.file}"
 
 
+_SECRET_NAME = re.compile(r"password|passwd|passphrase|secret|api[-_]?key", re.IGNORECASE)
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
+
+
+def literal_secrets(members: Mapping[str, object]) -> Iterator[str]:
+    """Give the names of members that are called like a secret and hold a text: not even a flow file may show one."""
+    for name, value in members.items():
+        if isinstance(value, str) and value and "${" not in value and _SECRET_NAME.search(name):
+            yield name
+
+
+def header_faults(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Say which headers cannot be sent as they are written: pairs of member and mend; no value is shown."""
+    for name, value in headers.items():
+        if not _HEADER_NAME.fullmatch(name):
+            yield "headers", "a header name has a character that HTTP does not allow in one"
+        elif not _HEADER_VALUE.fullmatch(value):
+            yield "headers", f"{name}: its value has a line break, a control character or one outside ISO 8859-1"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpOptions:
     """How to reach a host. What is not set is as the next wider `http:` block says, in the end the default."""
@@ -281,6 +303,10 @@ class HttpOptions:
                 "headers",
                 "a literal secret is refused: remove the header, and use auth: where a credential is to be sent",
             )
+        texts = {name: value for name, value in self.headers.items() if isinstance(value, str)}
+        for name in literal_secrets(texts):
+            yield "headers", f"{name}: a literal secret is refused: write {{env: NAME}} or {{file: PATH}}"
+        yield from header_faults({**dict.fromkeys(self.headers, ""), **texts})
 
     def over(self, wider: "HttpOptions") -> "HttpOptions":
         """Give these options with every gap filled from `wider`; header lists are merged, the nearest wins."""

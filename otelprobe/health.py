@@ -16,7 +16,7 @@ _PATIENCE = 5.0
 """Seconds a client may take from connect to answer; a kubelet gives up after one by default."""
 
 _CONNECTIONS = 64
-"""The most clients at once; one more is turned away."""
+"""The most clients at once; for one more, the oldest is turned away."""
 
 _POLL = 0.2
 """Seconds between looks for slow clients, and the longest that `close` waits."""
@@ -114,10 +114,13 @@ class _Server(ThreadingHTTPServer):
         self.server_name, self.server_port = "otelprobe", self.server_address[1]
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Take a client in, unless there are too many."""
-        if len(self._clients) >= _CONNECTIONS:
-            self.shutdown_request(request)
-            return
+        """Take a client in; where there are too many, the one that has waited longest goes.
+
+        The newest is most likely the kubelet, which asks and is gone; one that lingers only keeps it out.
+        """
+        clients = list(self._clients)
+        for oldest in clients[: max(0, len(clients) + 1 - _CONNECTIONS)]:
+            self._turn_away(oldest)
         self._clients[request] = time.monotonic()
         super().process_request(request, client_address)
 
@@ -131,8 +134,13 @@ class _Server(ThreadingHTTPServer):
         limit = time.monotonic() - self.patience
         for client, since in list(self._clients.items()):
             if since < limit:
-                with suppress(OSError):
-                    client.shutdown(socket.SHUT_RDWR)
+                self._turn_away(client)
+
+    def _turn_away(self, client: Any) -> None:
+        """Cut a client off; its own thread closes the socket."""
+        self._clients.pop(client, None)
+        with suppress(OSError):
+            client.shutdown(socket.SHUT_RDWR)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that hang up."""

@@ -5,6 +5,7 @@ is sent, so that commands which send none do not pay for it.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -28,6 +29,7 @@ CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "dpop"})
 """Request headers that never go to another origin, in lower case."""
 
 
+_MEDIA_TYPE = re.compile(r"[!-~]{1,120}")
 _TIMEOUT = DEFAULT_HTTP.timeout or 5.0
 
 
@@ -84,8 +86,9 @@ class Reply:
 
     @property
     def media_type(self) -> str:
-        """The media type without parameters, lower case; empty if none was sent."""
-        return self.value("Content-Type").partition(";")[0].strip().lower()
+        """The media type without parameters, lower case; empty if none was sent. What is none is not repeated."""
+        sent = self.value("Content-Type").partition(";")[0].strip().lower()
+        return sent if not sent or _MEDIA_TYPE.fullmatch(sent) else "an unreadable media type"
 
     @cached_property
     def text(self) -> str:

@@ -182,7 +182,8 @@ class Trial:
             raise CheckFailed(Reason.API_UNAVAILABLE, f"status {reply.status}")
         control = self._controls()
         reason = _server_error_reason(control, self._refuses)
-        detail = f"status {reply.status} with a good token; {_control_words(control)}"
+        what = "a good token" if self._verified() else "a token that was not verified here"
+        detail = f"status {reply.status} with {what}; {_control_words(control)}"
         raise StepFailed(CheckFailed(reason, detail), Done(facts=_control_facts(control)))
 
     def _refuses(self, reply: Reply | None) -> bool:

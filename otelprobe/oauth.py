@@ -156,9 +156,10 @@ def read_tokens(ctx: Context, document: Mapping[str, object]) -> Tokens:
     access = document.get("access_token")
     if not isinstance(access, str) or not access:
         raise CheckFailed(Reason.TOKEN_MISSING, "the answer has no access_token")
+    refresh = _text(document, "refresh_token")
     return Tokens(
         access=sendable(access),
-        refresh=_text(document, "refresh_token"),
+        refresh=sendable(refresh) if refresh is not None else None,
         id_token=_text(document, "id_token"),
         token_type=_text(document, "token_type"),
         expires_in=_seconds(document.get("expires_in")),
@@ -175,9 +176,11 @@ def _scopes(ctx: Context, value: object) -> str | None:
 
 
 def sendable(token: str) -> str:
-    """Give an access token as it is; CheckFailed(token_malformed) for one that no header can carry (RFC 6749, A.12)."""
+    """Give a token as it is; CheckFailed(token_malformed) for one that cannot be sent on (RFC 6749, A.12 and A.17)."""
     if not _SENDABLE.fullmatch(token):
-        raise CheckFailed(Reason.TOKEN_MALFORMED, "the token has a character that cannot be sent in a header")
+        raise CheckFailed(
+            Reason.TOKEN_MALFORMED, "the token has a character that must not be in one: it cannot be sent"
+        )
     return token
 
 

@@ -285,11 +285,11 @@ def _rows() -> dict[Reason, Verdict]:
         c.NONE,
         {
             r.INVALID_CLIENT: "The provider refused the monitoring client. Check client_id, the secret's expiry and client_auth; a provider that does not decode Basic credentials needs client_secret_post.",
-            r.UNAUTHORIZED_CLIENT: "The client may not use this grant. Check the client's allowed grants at the provider.",
+            r.UNAUTHORIZED_CLIENT: "The client may not use this grant; Keycloak says so of a wrong secret too. Check the client's secret and its allowed grants at the provider.",
             r.UNSUPPORTED_GRANT_TYPE: "The provider does not offer this grant. Check the flow's grant and the client's settings.",
             r.INVALID_SCOPE: "A requested scope is unknown or not allowed. Check scope in the flow file.",
             r.INVALID_REQUEST: "The provider misses or dislikes a parameter. Check the step's parameters (audience, resource, params).",
-            r.ACCESS_DENIED: "The provider denied access to the monitoring client or user. Check its grants and policies.",
+            r.ACCESS_DENIED: "The provider denied access to the monitoring client or user. Check its grants and policies; Keycloak denies so where the whole realm is switched off.",
             r.LOGIN_REQUIRED: "The provider wants an interactive log-in. Check the session, prompt and the user.",
             r.CONSENT_REQUIRED: "The provider wants consent from the user. Grant it once for the monitoring user.",
             r.MFA_REQUIRED: "The provider wants a second factor. Exempt the monitoring user or give it a TOTP secret.",
@@ -442,7 +442,7 @@ def _rows() -> dict[Reason, Verdict]:
         {
             r.REFRESH_FAILED: "The refresh was refused for no known reason, or gave no token. Users will be logged out; check the provider.",
             r.REFRESH_NOT_ROTATED: "The refresh gave back the same refresh token though rotation is expected. Check the client's rotation setting.",
-            r.INTROSPECTION_INACTIVE: "The provider calls a live token inactive. Check token storage and replication at the provider.",
+            r.INTROSPECTION_INACTIVE: "The provider calls a live token inactive. Check token storage and replication at the provider, and whether the token's aud names the client that asks: without that, Keycloak (26.6.2 and later) calls every token inactive.",
             r.REVOCATION_FAILED: "The provider refused to revoke the token. Check its revocation endpoint.",
         },
     )

@@ -89,7 +89,9 @@ def run_flow(plan: FlowPlan, tools: Tools) -> FlowResult:
     run = _Run(plan, tools, start_ns=clock.time_ns(), started=clock.monotonic())
     for index, step in enumerate(plan.steps):
         run.take(index, step)
-    return run.result()
+    result = run.result()
+    tools.state.flush()
+    return result
 
 
 class _Run:

@@ -4,6 +4,7 @@ import json
 import os
 import threading
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ class State:
     def __init__(self, directory: Path | None = None) -> None:
         self._directory = directory
         self._kept: dict[str, dict[str, Any]] = {}
+        self._unwritten: set[str] = set()
         self._lock = threading.Lock()
+        self._disk = threading.Lock()
         self.fault: str | None = None
 
     @property
@@ -39,15 +42,27 @@ class State:
             return self._kept.get(key)
 
     def save(self, key: str, document: Mapping[str, Any], *, sync: bool = False) -> bool:
-        """Keep a document under `key`; the file is replaced in one move. Tell whether it will outlive the process.
+        """Keep a document under `key`; tell whether it will outlive the process.
 
-        `sync` waits until it is on the disk: for what cannot be had again.
+        It reaches the disk with `flush`, because a step that is measured does not wait for a disk; `sync` writes it now,
+        to the very disk, and says whether that went well: for what cannot be had again.
         """
         with self._lock:
-            if self._kept.get(key) == document:
-                return self.durable
-            self._kept[key] = dict(document)
-            return self._directory is not None and self._write(self._path(key), document, sync=sync)
+            if self._kept.get(key) != document:
+                self._kept[key] = dict(document)
+                self._unwritten.add(key)
+        return self.flush(sync=True) if sync else self.durable
+
+    def flush(self, *, sync: bool = False) -> bool:
+        """Write what was saved since the last time, each file in one move; tell whether all of it is written."""
+        if self._directory is None or not self._unwritten:
+            return self.durable
+        with self._disk:
+            with self._lock:
+                documents = {key: self._kept[key] for key in self._unwritten}
+                self._unwritten.clear()
+            written = [self._write(self._path(key), document, sync=sync) for key, document in documents.items()]
+        return all(written)
 
     def _path(self, key: str) -> Path:
         assert self._directory is not None  # noqa: S101 - callers ask only with a directory
@@ -75,6 +90,8 @@ class State:
                     os.fsync(file.fileno())
             part.replace(path)
         except OSError as error:
+            with suppress(OSError):
+                part.unlink(missing_ok=True)
             self.fault = f"state file {path} cannot be written ({error.strerror}); memory between runs is lost"
             return False
         return True

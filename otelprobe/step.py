@@ -382,8 +382,19 @@ def capture_values(step: Step, reply: Reply) -> Mapping[str, str]:
         found = find_json(path, document)
         if not found or isinstance(found[0], dict | list) or found[0] is None:
             raise CheckFailed(Reason.ASSERTION_FAILED, f"capture {name}: {path} selects no value")
+        if isinstance(found[0], str) and not _is_text(found[0]):
+            raise CheckFailed(Reason.ASSERTION_FAILED, f"capture {name}: {path} selects what cannot be sent as text")
         values[name] = str(found[0]).lower() if isinstance(found[0], bool) else str(found[0])
     return values
+
+
+def _is_text(value: str) -> bool:
+    """Tell whether a text can be encoded: JSON may hold half of a surrogate pair."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def filled(ctx: Context, text: str) -> str:

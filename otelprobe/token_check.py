@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from otelprobe.http import Redirects
 from otelprobe.jwks import fetch_key_set, withdrawn_kids
 from otelprobe.reasons import Blame, CheckFailed, Counts, Reason
-from otelprobe.result import Fact, FactValue
+from otelprobe.result import Fact, FactValue, Warn
 from otelprobe.state import Memory
 from otelprobe.step import Context, Done, KeySet, ProviderMetadata, StepFailed, Tokens
 from otelprobe.tokens import (
@@ -30,6 +30,9 @@ from otelprobe.tokens import (
 _TIME_REASONS = frozenset({Reason.EXPIRED, Reason.EXPIRED_ON_ISSUE, Reason.NOT_YET_VALID})
 _SKEW_WORTH_BLAMING = 2.0
 """Seconds. `Date` and `iat` are whole seconds, so a smaller difference says nothing of a clock."""
+
+_SKEW_WORTH_TELLING = 30.0
+"""Seconds: as for `Date`, skew that breaks nothing is warned of above this (reasons.md, rule 5)."""
 
 
 def parsed(token: str) -> Jwt:
@@ -127,9 +130,29 @@ def _measured(ctx: Context, jwt: Jwt, tokens: Tokens, hosts: tuple[str, ...]) ->
     iat = time_claim(jwt.claims, "iat")
     if tokens.cached or not hosts or iat is None:
         return
-    seconds = iat - _obtained(ctx, tokens)
+    seconds = iat + 0.5 - _obtained(ctx, tokens)  # it is cut to whole seconds, as Date is
     if seconds > 0 or not dated:
         yield hosts[0], seconds
+
+
+def with_claimed_skew(ctx: Context, jwt: Jwt, tokens: Tokens, done: Done) -> Done:
+    """Tell of a clock that is off and breaks nothing, where the provider sends no `Date` (Keycloak does not).
+
+    It is read from `iat` and from `exp` less `expires_in`. A cache or a margin at the provider may be behind one of them,
+    so that the lesser difference counts.
+    """
+    hosts, exp = _provider_hosts(ctx), time_claim(jwt.claims, "exp")
+    dated = any(host in ctx.memory.skews for host in hosts)
+    issued = None if dated else next(_measured(ctx, jwt, tokens, hosts), None)
+    if issued is None or tokens.expires_in is None or exp is None:
+        return done
+    stated = exp - tokens.expires_in + 0.5 - _obtained(ctx, tokens)
+    seconds = min(issued[1], stated, key=abs)
+    if abs(seconds) <= _SKEW_WORTH_TELLING:
+        return done
+    warning = Warn(Reason.CLOCK_SKEW, f"the clock of {issued[0]} is {seconds:+.0f} s from the prober's")
+    facts = {**done.facts, Fact.CLOCK_SKEW: round(seconds, 3)}
+    return replace(done, facts=facts, warnings=(*done.warnings, warning))
 
 
 def _provider_hosts(ctx: Context) -> tuple[str, ...]:

@@ -1,5 +1,6 @@
 """For tests on servers that nobody here wrote: flows as text through the real rooms, and a resource server on PyJWT."""
 
+from collections.abc import Callable
 from pathlib import Path
 from textwrap import dedent, indent
 
@@ -78,6 +79,10 @@ class ResourceServer:
     def seen(self) -> list[Seen]:
         """Every request so far."""
         return self._server.seen
+
+    def wrap(self, around: Callable[[Callable[[Seen], Answer], Seen], Answer]) -> None:
+        """Put something around every request, as an instrumentation would."""
+        self._server.on("/me", lambda seen: around(self._me, seen))
 
     def _me(self, seen: Seen) -> Answer:
         scheme, _, token = seen.headers.get("authorization", "").partition(" ")

@@ -63,7 +63,20 @@ def test_a_matcher_holds_or_not(condition: object, found: list[object], holds: b
 
 @pytest.mark.parametrize(
     "bad",
-    [{}, {"exist": True}, {"matches": "("}, {"gt": "1"}, {"one_of": []}, {"type": "text"}, {"exists": 1}, {"lt": True}],
+    [
+        {},
+        {"exist": True},
+        {"matches": "("},
+        {"gt": "1"},
+        {"one_of": []},
+        {"type": "text"},
+        {"exists": 1},
+        {"lt": True},
+        {"gt": float("nan")},
+        {"lt": float("inf")},
+        {"gt": 10**400},
+        {"matches": "a{9999999999}"},
+    ],
 )
 def test_a_bad_matcher_is_refused(bad: Mapping[str, object]) -> None:
     """A condition that could never work is told when the file is read."""
@@ -80,7 +93,7 @@ def test_statuses(wanted: object, status: int, holds: bool) -> None:
     assert status_matches(status, parse_statuses(wanted)) is holds
 
 
-@pytest.mark.parametrize("bad", ["2x", 99, 600, True, [], "6xx", [200, None]])
+@pytest.mark.parametrize("bad", ["2x", 99, 600, True, [], "6xx", [200, None], "²00", "٢٠٠"])
 def test_bad_statuses_are_refused(bad: object) -> None:
     """What is no status is told."""
     with pytest.raises(ValueError, match="not a status"):

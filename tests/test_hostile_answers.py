@@ -93,6 +93,20 @@ def test_a_token_that_no_header_can_carry_is_the_providers_fault(run: Run, acces
     assert access not in repr(result)
 
 
+def test_a_refresh_token_that_cannot_be_sent_is_told_when_it_comes(run: Run) -> None:
+    """It would break whoever wants to use or revoke it."""
+    result = run(f"{_TOKEN}\n- refresh", token=_issued(refresh_token="\ud800"))
+    assert (result.failed_step, result.reason) == ("token", Reason.TOKEN_MALFORMED)
+
+
+def test_a_captured_value_that_cannot_be_sent_is_told_where_it_came_from(run: Run) -> None:
+    """Half of a surrogate pair is text for JSON only."""
+    call = "{step: call, url: ISS/api, capture: {id: $.id}}"
+    later = "{step: call, name: later, url: ISS/api, json: {id: '${id}'}}"
+    result = run(f"{_TOKEN}\n- {call}\n- {later}", api=answer(b'{"id": "\\ud800"}', "200 OK", _JSON))
+    assert (result.failed_step, result.reason) == ("call", Reason.ASSERTION_FAILED)
+
+
 def test_an_empty_error_beside_a_token_is_no_error(run: Run) -> None:
     """Some servers always send the member."""
     assert run(_TOKEN, token=_issued(error="")).outcome is Outcome.PASS
@@ -123,8 +137,10 @@ def test_an_endpoint_that_cannot_be_asked_is_told_at_discovery(run: Run, url: st
         ({"issuer": "\x1b[31m\ud800"}, {}),
         ({"id_token_signing_alg_values_supported": ["\x1b[31mX"] * 30000}, {"token": _issued(access_token=token())}),
         ({}, {"token": _issued(token_type="\x1b[31m\ud800")}),
+        ({}, {"token": answer(b"x", "200 OK", "Content-Type: text/\x1b[31m\x9b")}),
+        ({}, {"jwks": answer(b"x", "200 OK", f"Content-Type: {'x' * 60000}")}),
     ],
-    ids=["issuer", "algorithms", "token_type"],
+    ids=["issuer", "algorithms", "token type", "media type", "long media type"],
 )
 def test_foreign_text_in_a_detail_is_escaped_and_short(
     run: Run, document: dict[str, Any], raw: dict[str, bytes]

@@ -8,7 +8,10 @@ from otelprobe.state import Budget, Memory, State
 
 def test_documents_outlive_the_process_with_a_directory(tmp_path: Path) -> None:
     """What one saves, the next finds; keys with any characters are safe file names; nobody else may read it."""
-    State(tmp_path / "new").save("keys:corp/../x", {"a": [1]})
+    first = State(tmp_path / "new")
+    first.save("keys:corp/../x", {"a": [1]})
+    assert not (tmp_path / "new").exists()
+    first.flush()
     assert State(tmp_path / "new").load("keys:corp/../x") == {"a": [1]}
     (file,) = (tmp_path / "new").iterdir()
     assert file.stat().st_mode & 0o077 == 0
@@ -33,6 +36,7 @@ def test_a_broken_or_unwritable_directory_is_told_and_survived(tmp_path: Path) -
     blocked.write_text("")
     state = State(blocked)
     state.save("a", {"b": 1})
+    state.flush()
     assert "cannot be written" in str(state.fault)
     assert state.load("a") == {"b": 1}
 
@@ -60,3 +64,21 @@ def test_the_odd_clock_out_is_ours_when_two_peers_agree() -> None:
     assert not memory.our_clock_is_off("idp", 600.0)
     memory.note_skew("other", 601.0)
     assert memory.our_clock_is_off("idp", 600.0)
+
+
+def test_a_state_file_nested_beyond_reading_is_started_anew(tmp_path: Path) -> None:
+    """Whatever stands in the file, it costs memory between runs and never a run."""
+    (tmp_path / "a.json").write_text("[" * 200_000)
+    state = State(tmp_path)
+    assert state.load("a") is None
+    assert "cannot be read" in str(state.fault)
+
+
+def test_a_write_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A full disk is not filled further with halves of files."""
+    (tmp_path / "a.json").mkdir()
+    state = State(tmp_path)
+    state.save("a", {"b": 1})
+    state.flush()
+    assert "cannot be written" in str(state.fault)
+    assert [p.name for p in tmp_path.iterdir()] == ["a.json"]

@@ -17,6 +17,7 @@ from otelprobe.cli.export import telemetry_settings
 from otelprobe.cli.inputs import add_files, add_settings, read_plans, read_settings, telling_faults
 from otelprobe.cli.logs import set_up_logs
 from otelprobe.cli.terminal import for_encoding, wants_color
+from otelprobe.config.faults import ConfigError, Fault
 from otelprobe.config.models import Telemetry as TelemetryBlock
 from otelprobe.config.settings import Settings
 from otelprobe.plan import FlowPlan
@@ -82,7 +83,7 @@ def run_plans(plans: Sequence[FlowPlan], block: TelemetryBlock, settings: Settin
         code = DOUBTFUL if len(results) < len(plans) else PASSED
         code = exit_code(results, delivery, settings, interrupted) or code
         report.print_end(results, delivery, code)
-    return code
+    return code or (DOUBTFUL if report.lost else PASSED)
 
 
 def exit_code(
@@ -217,11 +218,17 @@ class Report:
         self._form = form
         self._path = path
         self._color = color
+        self.lost = False
+        """Whether the report could not be written: a full disk must not look like a verdict, nor keep telemetry back."""
 
     @classmethod
     def of(cls, args: argparse.Namespace, settings: Settings) -> "Report":
-        """Make the report that the arguments ask for."""
-        return cls(args.output, path=getattr(args, "output_file", None), color=settings.color)
+        """Make the report that the arguments ask for; ConfigError if its file cannot be written."""
+        path = getattr(args, "output_file", None)
+        fault = None if path is None else _why_unwritable(path, args.output)
+        if fault is not None:
+            raise ConfigError([Fault("--output-file", None, "", fault)])
+        return cls(args.output, path=path, color=settings.color)
 
     @property
     def machine(self) -> bool:
@@ -236,9 +243,7 @@ class Report:
 
         color = wants_color(sys.stdout, os.environ) if self._color == "auto" else self._color == "always"
         width = shutil.get_terminal_size((_WIDTH, 24)).columns
-        text = render_all(results, width=width, color=color)
-        sys.stdout.write(for_encoding(text, sys.stdout.encoding))
-        sys.stdout.flush()
+        self._print(for_encoding(render_all(results, width=width, color=color), sys.stdout.encoding))
 
     def print_end(self, results: Sequence[FlowResult], delivery: "Delivery | None", code: int) -> None:
         """Print the machine's report, and what became of the telemetry."""
@@ -259,10 +264,46 @@ class Report:
 
     def _write(self, text: str) -> None:
         if self._path is None:
+            self._print(text)
+            return
+        try:
+            Path(self._path).write_text(text, encoding="utf-8")
+        except OSError as error:
+            self._lose(self._path, error)
+
+    def _print(self, text: str) -> None:
+        try:
             sys.stdout.write(text)
             sys.stdout.flush()
-        else:
-            Path(self._path).write_text(text, encoding="utf-8")
+        except BrokenPipeError:
+            # The reader has seen what it wanted (`| head`): telemetry and verdict are still due.
+            _close_output()
+        except OSError as error:
+            _close_output()
+            self._lose("standard output", error)
+
+    def _lose(self, where: str, error: OSError) -> None:
+        self.lost = True
+        print(f"otelprobe: the report could not be written to {where}: {error.strerror}", file=sys.stderr)
+
+
+def _close_output() -> None:
+    """Throw away what is still to be printed, or Python would try once more at the end and exit with a code of its own."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
+
+
+def _why_unwritable(path: str, form: str) -> str | None:
+    """Say why a report cannot be written, before anything is run whose verdict would be lost."""
+    if form == "text":
+        return "it goes with --output json or --output junit"
+    file = Path(path)
+    if file.is_dir():
+        return f"{path} is a directory: name a file in it"
+    if not file.parent.is_dir():
+        return f"there is no directory {file.parent}: make it, or mend the path"
+    return None if os.access(file if file.exists() else file.parent, os.W_OK) else f"{path} cannot be written"
 
 
 def delivery_words(counts: Mapping[str, Mapping[str, int]]) -> str:

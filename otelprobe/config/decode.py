@@ -283,6 +283,9 @@ def _scalar(scalar: Scalar) -> Read:
 def _union(options: tuple[Any, ...]) -> Reader:
     """Read `X | Y` by the kind of value that was found; where several are for it, the first that has no fault."""
     readers = [reader_for(o) for o in options if o is not type(None)]
+    if str in options and SecretRef in options:
+        # Beside text a secret is always a mapping: a number without quotes is no secret, but text without quotes.
+        readers = [r._replace(shapes=frozenset({dict})) if r is _PRIMITIVES[SecretRef] else r for r in readers]
     shapes = frozenset[type]().union(*(r.shapes for r in readers))
     words = " or ".join(r.words for r in readers)
     if type(None) in options:

@@ -133,6 +133,8 @@ class Flow:
         """Say what does not fit together: pairs of member and mend."""
         if self.every is not None and self.cron is not None:
             yield "cron", "every and cron exclude each other: remove one"
+        if self.every is not None and self.every < 1:
+            yield "every", "more than one run a second is a load test, not a check: write 1s or more"
         if not self.steps:
             yield "steps", "a flow without steps: add at least one, such as - discover"
         yield from self._label_faults()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from otelprobe.credentials import Auth, Credential, choose, send_credential
-from otelprobe.fields import SecretRef, Url
+from otelprobe.fields import SecretRef, Url, header_faults, literal_secrets
 from otelprobe.http import Reply
 from otelprobe.judge import Trial
 from otelprobe.provider import Provider
@@ -85,6 +85,12 @@ class Call(Step):
         hidden = [n for n in self.headers if n.lower() in {"authorization", "cookie", "dpop", "proxy-authorization"}]
         if hidden:
             yield "headers", f"{hidden[0]} holds a secret: use auth instead, so that it never shows"
+        for name in literal_secrets(self.headers):
+            yield (
+                "headers",
+                f"{name} holds a secret: move it to http: {{headers: ...}} as {{env: NAME}} or {{file: PATH}}",
+            )
+        yield from header_faults(self.headers)
 
     def run(self, ctx: Context) -> Done:
         """Call, judge and check."""

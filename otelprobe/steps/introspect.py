@@ -9,6 +9,7 @@ from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Fact
 from otelprobe.step import Artifact, Context, Done, Step, StepFailed, Tokens, needs_endpoint
+from otelprobe.tokens import format_of, parse
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,5 +58,23 @@ class Introspect(Step):
                 CheckFailed(Reason.INTROSPECTION_ACTIVE_AFTER_REVOKE, "active is true, expected false"), done
             )
         if not active and self.expect.active:
-            raise StepFailed(CheckFailed(Reason.INTROSPECTION_INACTIVE, "active is false for a live token"), done)
+            detail = f"active is false for a live token{_outside_audience(ctx, token)}"
+            raise StepFailed(CheckFailed(Reason.INTROSPECTION_INACTIVE, detail), done)
         return done
+
+
+def _outside_audience(ctx: Context, token: str) -> str:
+    """Say so where the client is not in the token's audience: a provider may then not tell it of the token (RFC 7662, 4)."""
+    client = ctx.identity_provider().client_id
+    if client is None or format_of(token) != "jws":
+        return ""
+    try:
+        audience = parse(token).claims.get("aud")
+    except CheckFailed:
+        return ""
+    if client in (audience if isinstance(audience, list) else [audience]):
+        return ""
+    return (
+        f"; aud does not name the client {client}, and some providers (Keycloak) call a token inactive to any client "
+        "that it does not name: let the provider add the client to aud"
+    )

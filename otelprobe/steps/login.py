@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
 from typing import ClassVar, Literal
 
-from otelprobe.fields import JsonPath, SecretRef, Url, find_json
+from otelprobe.fields import JsonPath, SecretRef, Url, find_json, header_faults, literal_secrets
 from otelprobe.http import Reply
 from otelprobe.oauth import refuse_failures, sendable
 from otelprobe.provider import Provider
@@ -71,6 +71,15 @@ class Login(Step):
             yield "form", "a log-in has json or form, not both"
         if self.form is not None and not isinstance(self.form, Mapping):
             yield "form", "form is a mapping of field to value"
+        for member, tree in (("json", self.json), ("form", self.form)):
+            for name in _literals(tree):
+                yield member, f"{name}: a literal secret is refused: write {{env: NAME}} or {{file: PATH}}"
+        for name in literal_secrets(self.headers):
+            yield (
+                "headers",
+                f"{name} holds a secret: move it to http: {{headers: ...}} as {{env: NAME}} or {{file: PATH}}",
+            )
+        yield from header_faults(self.headers)
         if self.extract is not None and self.cookie is not None:
             yield "cookie", "a log-in gives a token (extract) or a cookie, not both"
 
@@ -103,6 +112,16 @@ class Login(Step):
         if not found or not isinstance(found[0], str) or not found[0]:
             raise CheckFailed(Reason.TOKEN_MISSING, f"no token at {path}")
         return Tokens(access=sendable(found[0]), obtained_at=ctx.now())
+
+
+def _literals(tree: object) -> Iterator[str]:
+    """Give the names of secrets that are written out, at any depth."""
+    if isinstance(tree, Mapping):
+        yield from literal_secrets(tree)
+        tree = list(tree.values())
+    if isinstance(tree, list | tuple):
+        for item in tree:
+            yield from _literals(item)
 
 
 def _session(reply: Reply, name: str) -> Cookie:

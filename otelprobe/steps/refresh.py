@@ -9,7 +9,7 @@ from otelprobe.expect import Expect
 from otelprobe.http import Reply
 from otelprobe.oauth import post_for_tokens, read_object, read_tokens
 from otelprobe.provider import Provider
-from otelprobe.reasons import CheckFailed, Layer, Reason
+from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Reason
 from otelprobe.result import Fact, FactValue
 from otelprobe.signing import Signer
 from otelprobe.step import Artifact, Context, Done, Step, StepFailed, Tokens, needs_endpoint
@@ -66,6 +66,8 @@ class Refresh(Step):
             raise CheckFailed(
                 Reason.REFRESH_FAILED,
                 "no refresh token was issued; client_credentials never gets one, others may need the scope offline_access",
+                blame=Blame.CONFIG,
+                counts=Counts.NONE,
             )
         self._spend(ctx)
         reply, key = self._post(ctx, old, old.refresh)

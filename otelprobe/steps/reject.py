@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from otelprobe.credentials import Auth, Credential, of_tokens, send_credential
-from otelprobe.fields import Url
+from otelprobe.fields import Url, header_faults, literal_secrets
 from otelprobe.http import Reply
 from otelprobe.pages import classify_page, is_login_page
 from otelprobe.provider import Provider
@@ -138,6 +138,12 @@ class Reject(Step):
         hidden = [n for n in self.headers if n.lower() in {"authorization", "cookie", "dpop", "proxy-authorization"}]
         if hidden:
             yield "headers", f"{hidden[0]} holds a secret: use auth instead, so that it never shows"
+        for name in literal_secrets(self.headers):
+            yield (
+                "headers",
+                f"{name} holds a secret: move it to http: {{headers: ...}} as {{env: NAME}} or {{file: PATH}}",
+            )
+        yield from header_faults(self.headers)
 
     def run(self, ctx: Context) -> Done:
         """Send the good token, every bad one, the good one again; then judge."""

@@ -22,6 +22,7 @@ from otelprobe.token_check import (
     parsed,
     skew_facts,
     verify_published,
+    with_claimed_skew,
 )
 from otelprobe.tokens import (
     SYMMETRIC,
@@ -170,7 +171,7 @@ class Verify(Step):
         )
         if problems:
             raise StepFailed(failure(problems, skew), done)
-        return replace(done, makes=(Claims(tokens.access, jwt.claims),))
+        return replace(with_claimed_skew(ctx, jwt, tokens, done), makes=(Claims(tokens.access, jwt.claims),))
 
     def misfits(self, provider: Provider | None) -> Iterator[tuple[str, str]]:
         """Say that the provider's access tokens cannot be verified with its keys."""

@@ -76,6 +76,8 @@ def step_attributes(result: FlowResult, step: StepResult) -> Attributes:
         schema.STEP_OUTCOME.name: step.outcome.value,
         schema.STEP_INDEX.name: step.index,
     }
+    if result.provider is not None:
+        attributes[schema.PROVIDER.name] = result.provider
     if step.reason is not None and step.outcome is not Outcome.PASS:
         attributes[schema.ERROR_TYPE.name] = step.reason.value
     for name, value in step.facts.items():
@@ -84,9 +86,11 @@ def step_attributes(result: FlowResult, step: StepResult) -> Attributes:
     return attributes
 
 
-def exchange_attributes(step: StepResult, exchange: Exchange) -> Attributes:
-    """Give the attributes of one HTTP attempt's span."""
+def exchange_attributes(result: FlowResult, step: StepResult, exchange: Exchange) -> Attributes:
+    """Give the attributes of one HTTP attempt's span; flow and step stand on it too, for metrics made from spans."""
     attributes: Attributes = {
+        schema.FLOW.name: result.flow,
+        schema.STEP.name: step.step,
         schema.SERVER_ADDRESS.name: exchange.host,
         schema.SERVER_PORT.name: exchange.port,
         schema.SYNTHETIC.name: schema.SYNTHETIC_TYPE,

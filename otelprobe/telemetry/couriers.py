@@ -175,7 +175,9 @@ class Courier:
             self._gone = True
             under_way, self._under_way = self._under_way, None
         if under_way is not None:
-            self._tell("no answer came in time", "kept in the spool" if self.keeps else "raise `budget`, or set a spool")
+            self._tell(
+                "no answer came in time", "kept in the spool" if self.keeps else "raise `budget`, or set a spool"
+            )
             self.lose(*under_way)
 
 

@@ -67,12 +67,13 @@ sent.
 - `OTEL_EXPORTER_OTLP_PROTOCOL` is `http/protobuf` (default) or `grpc`.
 - `.netrc` is never read for exports, `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` are, and `OTEL_EXPORTER_OTLP_CERTIFICATE`
   beats `REQUESTS_CA_BUNDLE`.
-- A redirect, an answer that is no OTLP, and items that the collector refused in a partial success count as failed.
+- A redirect and an answer that is no OTLP are no delivery. Items that a collector refused in a partial success are failed.
 - `service.instance.id` is derived from the Kubernetes namespace, the CronJob and the location in one-shot runs, and from
   the host as well in long-lived ones; set it in `OTEL_RESOURCE_ATTRIBUTES` where two probers would share it.
 - What was not delivered goes to the spool directory, if there is one, and is sent by the next run or after the next
-  successful export: at least once. Cumulative metrics are not spooled, the next export repeats them. Data that
-  the collector calls invalid (400, 413, `INVALID_ARGUMENT`) is dropped and counted as failed.
+  successful export: at least once. Without one, `otelprobe run` keeps spans and log records in its queues while they have
+  room. Cumulative metrics are not spooled, the next export repeats them. Data that the collector calls invalid (400, 413,
+  `INVALID_ARGUMENT`) is dropped and counted as failed. What each fault costs: [delivery.md](delivery.md).
 """
 
 
@@ -124,6 +125,8 @@ def render_markdown() -> str:
     parts = [
         _HEAD,
         _SPANS,
+        "### Resource\n\nBesides `service.*` and what `OTEL_RESOURCE_ATTRIBUTES` says:\n\n"
+        + _attributes(schema.RESOURCE),
         "### Flow spans\n\n" + _attributes(schema.FLOW_SPAN),
         "### Step spans\n\n" + _attributes(schema.STEP_SPAN),
         "Facts, on the steps that find them: " + _names(schema.FACT_SPAN) + "\n",

@@ -168,7 +168,7 @@ class Telemetry:
     def _set_up_traces(self) -> None:
         from otelprobe.telemetry.spans import SpanMaker  # noqa: PLC0415 - start-up
 
-        self._spans = SpanMaker(self._resource(Signal.TRACES), self._queue(Signal.TRACES).put)
+        self._spans = SpanMaker(self._resource(Signal.TRACES), _scope(), self._queue(Signal.TRACES).put)
 
     def _set_up_logs(self) -> None:
         from otelprobe.telemetry.events import EventMaker  # noqa: PLC0415 - start-up
@@ -208,16 +208,9 @@ class Telemetry:
         )
 
     def _resource(self, signal: Signal) -> "Resource":
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - start-up
-        from opentelemetry.sdk.version import __version__ as sdk_version  # noqa: PLC0415 - start-up
+        from otelprobe.telemetry.resource import Origin  # noqa: PLC0415 - start-up
 
-        sdk = {
-            "telemetry.sdk.language": "python",
-            "telemetry.sdk.name": "opentelemetry",
-            "telemetry.sdk.version": sdk_version,
-        }
-        # Not Resource.create(): its detectors search all installed packages and draw a random instance id.
-        return Resource({**sdk, **self._settings.resource_attributes(signal)}, schema.SCHEMA_URL)
+        return Origin(self._settings.resource_attributes(signal))
 
 
 class _MetricFeed:

@@ -43,6 +43,11 @@ BLAME = Attribute("otelprobe.flow.blame", "Who has to look; absent on a pass.", 
 COUNTS = Attribute("otelprobe.flow.counts", "Which availability objective a failure spends.", _closed(Counts))
 FAILED_STEP = Attribute("otelprobe.flow.failed_step", "The step that owns the failure.")
 PROVIDER = Attribute("otelprobe.provider", "The identity provider's name in the flow file.")
+MODE = Attribute(
+    "otelprobe.mode",
+    "Whether this process runs once or goes on; a gateway derives counters from the spans of one_shot ones.",
+    ("long_lived", "one_shot"),
+)
 LOCATION = Attribute("otelprobe.location", "Where this prober runs, as set by the operator.")
 AUTH_DURATION = Attribute("otelprobe.auth.duration", "Seconds spent in steps of the auth layer.")
 API_DURATION = Attribute("otelprobe.api.duration", "Seconds spent in steps of the API layer.")
@@ -121,7 +126,9 @@ MISSED_REASON = Attribute(
     ("overlap", "overloaded", "backlog", "late", "crashed", "abandoned"),
 )
 SIGNAL = Attribute("otelprobe.export.signal", "The OpenTelemetry signal.", ("traces", "metrics", "logs"))
-EXPORT_OUTCOME = Attribute("otelprobe.export.outcome", "What became of the items.", ("sent", "failed", "spooled"))
+EXPORT_OUTCOME = Attribute(
+    "otelprobe.export.outcome", "What became of the items.", ("sent", "failed", "spooled", "replayed")
+)
 RELOAD_OUTCOME = Attribute("otelprobe.config.outcome", "Whether the new configuration was taken.", ("ok", "refused"))
 DETAIL = Attribute("otelprobe.detail", "Prose for people; events only, never on spans or metrics.")
 DURATION = Attribute("otelprobe.duration", "Seconds the run took; events only.")
@@ -131,9 +138,10 @@ FLOW_SPAN = (
     FLOW, RUN_ID, FLOW_OUTCOME, BLAME, COUNTS, FAILED_STEP, PROVIDER, LOCATION,
     AUTH_DURATION, API_DURATION, AUTH_SHARE, ERROR_TYPE, PROVIDER_STATE,
 )  # fmt: skip
-STEP_SPAN = (FLOW, STEP, KIND, LAYER, STEP_OUTCOME, STEP_INDEX, ERROR_TYPE)
+RESOURCE = (MODE, LOCATION)
+STEP_SPAN = (FLOW, PROVIDER, STEP, KIND, LAYER, STEP_OUTCOME, STEP_INDEX, ERROR_TYPE)
 CLIENT_SPAN = (
-    METHOD, URL, SERVER_ADDRESS, SERVER_PORT, STATUS_CODE, ERROR_TYPE, PROTOCOL_NAME, PROTOCOL_VERSION, PEER_ADDRESS,
+    FLOW, STEP, METHOD, URL, SERVER_ADDRESS, SERVER_PORT, STATUS_CODE, ERROR_TYPE, PROTOCOL_NAME, PROTOCOL_VERSION, PEER_ADDRESS,
     PEER_PORT, RESEND_COUNT, REQUEST_SIZE, RESPONSE_SIZE, SYNTHETIC, CONTROL, *PHASE_SPAN.values(), TLS_ESTABLISHED,
     TLS_PROTOCOL, TLS_VERSION, TLS_CIPHER, TLS_ISSUER, TLS_SUBJECT, TLS_NOT_BEFORE, TLS_NOT_AFTER,
 )  # fmt: skip

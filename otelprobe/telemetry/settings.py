@@ -12,6 +12,7 @@ from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from otelprobe import __version__
+from otelprobe.telemetry import schema
 from otelprobe.telemetry.delivery import Signal
 
 _SERVICE_NAMESPACE = uuid.UUID("4d63009a-8d0f-11ee-aad7-4c796ed8e320")
@@ -98,9 +99,10 @@ class TelemetrySettings:
             "service.name": self.service_name,
             "service.version": self.resource.get("service.version", __version__),
             "service.instance.id": self.instance(),
+            schema.MODE.name: self.mode,
         }
         if self.location is not None:
-            attributes["otelprobe.location"] = self.location
+            attributes[schema.LOCATION.name] = self.location
         if signal is Signal.METRICS and self.mode == "one_shot":
             attributes = {k: v for k, v in attributes.items() if k not in _PER_RUN}
         return attributes

@@ -6,6 +6,7 @@ exports go through a session of our own with a response hook, and gRPC exports t
 only where it is chosen: it costs time and memory.
 """
 
+import os
 import sys
 import zlib
 from collections.abc import Callable, Sequence
@@ -148,7 +149,12 @@ _EXPORTERS = {
 
 
 def _exporter_class(protocol: Literal["http", "grpc"], signal: Signal) -> Any:
-    """Give the OpenTelemetry exporter of a signal; imported now, because start-up pays for it and gRPC is large."""
+    """Give the OpenTelemetry exporter of a signal; imported now, because start-up pays for it and gRPC is large.
+
+    gRPC's own lines on standard error are switched off unless asked for: a log in JSON must stay one.
+    """
+    if protocol == "grpc":
+        os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     module, name = _EXPORTERS[signal]
     return getattr(import_module(f"opentelemetry.exporter.otlp.proto.{protocol}.{module}"), name)
 
@@ -263,7 +269,7 @@ class HttpSink:
 
 
 _UNTRUSTED = "the collector's certificate is not trusted: set OTEL_EXPORTER_OTLP_CERTIFICATE to its CA"
-_NO_TLS = "the TLS handshake fails: check the client certificate, its key, and whether the endpoint speaks TLS"
+_NO_TLS = "the TLS connection is cut: check the client certificate, its key, and whether the endpoint speaks TLS"
 
 
 def _watched_session(seen: _Seen) -> "requests.Session":
@@ -281,7 +287,7 @@ def _watched_session(seen: _Seen) -> "requests.Session":
     return Watched()
 
 
-def _http_fault(error: Exception) -> str:
+def _http_fault(error: "requests.RequestException") -> str:
     """Say why no answer came; the exception's own text, which holds URLs, is only looked at."""
     import requests  # noqa: PLC0415 - start-up
 
@@ -292,19 +298,24 @@ def _http_fault(error: Exception) -> str:
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return _UNTRUSTED
-    return _NO_TLS if "SSL" in text else "no connection to the endpoint"
+    # A refused client certificate may show as an alert, as an end of the stream, or as a reset.
+    secure = error.request is not None and str(error.request.url).startswith("https:")
+    cut = "SSL" in text or "Connection aborted" in text
+    return _NO_TLS if secure and cut else "no connection to the endpoint"
 
 
 def _grpc_fault(call: Any) -> str:
     """Say why no answer came; empty if the collector's own status says it."""
     code, text = call.code().name, call.details() or ""
-    if code == "DEADLINE_EXCEEDED":
+    if code in {"DEADLINE_EXCEEDED", "CANCELLED"}:  # the second is close(), at the end of the budget
         return "no answer came in time"
     if code != "UNAVAILABLE":
         return ""
     if "CERTIFICATE_VERIFY_FAILED" in text:
         return _UNTRUSTED
-    return _NO_TLS if "handshake" in text.lower() else ""
+    if "TSI_" in text or "handshake" in text.lower():
+        return _NO_TLS
+    return "no connection to the endpoint" if "failed to connect" in text else ""
 
 
 _GRPC_METHODS = {

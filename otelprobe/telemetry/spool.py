@@ -1,7 +1,8 @@
 """What could not be delivered waits here: OTLP requests as files, oldest dropped beyond the cap, sent by a later run.
 
 A file is written beside its final name and renamed, so that a reader never sees half of one, and is readable by its
-owner only. It is deleted after it was delivered: at least once. Several processes may share a directory.
+owner only. It is deleted after it was delivered: at least once. Several processes may share a directory. Nothing is
+forced to the disk: a file outlives its process, but not surely a power cut.
 """
 
 import logging
@@ -9,6 +10,7 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from otelprobe.telemetry.delivery import Signal
 
 _LOG = logging.getLogger(__name__)
 _SUFFIX = ".otlp"
+_ABANDONED_AFTER = 3600.0
+"""Seconds after which nobody writes a file any more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,8 @@ class Spool:
 
     def _place(self, signal: Signal, items: int, body: bytes) -> None:
         self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self._sequence == 0:
+            self._sweep()
         self._sequence += 1
         name = f"{time.time_ns():020d}-{os.getpid()}-{self._sequence}.{signal.value}.{items}{_SUFFIX}"
         handle, temporary = tempfile.mkstemp(prefix=".", suffix=".part", dir=self._directory)
@@ -65,6 +71,13 @@ class Spool:
         except OSError:
             Path(temporary).unlink(missing_ok=True)
             raise
+
+    def _sweep(self) -> None:
+        """Remove the halves of files that killed processes left: they count towards no cap."""
+        for half in self._directory.glob(".*.part"):
+            with suppress(OSError):
+                if half.stat().st_mtime < time.time() - _ABANDONED_AFTER:
+                    half.unlink()
 
     def _make_room(self, size: int) -> None:
         waiting = list(self.waiting())

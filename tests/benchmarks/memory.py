@@ -175,8 +175,8 @@ def main() -> None:
         plans = read_plans(given.flows, base)
         ledger.note(f"{given.flows} flows loaded")
         now = [time.time_ns()]
-        # Ten seconds between exports of metrics: some ten of them in the time that the simulated hour takes.
-        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver, "OTEL_METRIC_EXPORT_INTERVAL": "10000"}
+        # Some five exports of all metrics in the time that the simulated hour takes.
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": receiver, "OTEL_METRIC_EXPORT_INTERVAL": "15000"}
         telemetry = Telemetry(TelemetrySettings.from_environment(variables), clock=lambda: now[0])
         telemetry.register([plan.facts() for plan in plans])
         tools = Tools(http=LiveHttp(SystemClock()))

@@ -305,3 +305,74 @@ flows:
     assert all(CANARY not in text for text in outputs)
     assert any(CANARY in seen.headers.get("x-gateway", "") for seen in server.seen)
     assert any(CANARY in seen.path for seen in server.seen)
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_report_that_cannot_be_written_is_said_and_holds_no_telemetry_back(
+    demo: Demo, flow: Path, form: str, tmp_path: Path
+) -> None:
+    """A full disk is no verdict on anybody: exit code 4, no traceback, and the collector hears of the run."""
+    script = 'ulimit -f 0; exec "$0" -m otelprobe once "$1" --output "$2" >"$3"'
+    with http_receiver() as inbox:
+        done = subprocess.run(
+            ["/bin/sh", "-c", script, sys.executable, str(flow), form, str(tmp_path / "report")],
+            env=environment(demo, OTEL_EXPORTER_OTLP_ENDPOINT=inbox.endpoint, PYTHONDONTWRITEBYTECODE="1"),
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert inbox.spans
+    assert done.returncode == 4, done.stderr
+    assert "the report could not be written" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_reader_that_goes_early_changes_no_verdict(demo: Demo, flow: Path) -> None:
+    """`once | head` passes if the flow passes, and its telemetry leaves."""
+    receive, send = os.pipe()
+    os.close(receive)
+    with http_receiver() as inbox:
+        done = subprocess.run(
+            [sys.executable, "-m", "otelprobe", "once", str(flow)],
+            env=environment(demo, OTEL_EXPORTER_OTLP_ENDPOINT=inbox.endpoint),
+            stdout=send,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert inbox.spans
+    os.close(send)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+
+
+def test_a_report_file_that_cannot_be_written_is_told_before_anything_runs(flow: Path, tmp_path: Path) -> None:
+    """The verdict of a run must not be lost for a path that was wrong from the start."""
+    for path, form in ((tmp_path / "none" / "r.json", "json"), (tmp_path, "junit"), (tmp_path / "r.txt", "text")):
+        done = otelprobe("once", str(flow), "--output", form, "--output-file", str(path))
+        assert (done.returncode, done.stdout) == (2, ""), done.stderr
+        assert done.stderr.startswith("--output-file: ")
+
+
+def test_closed_streams_are_no_reason_to_break(demo: Demo, flow: Path) -> None:
+    """A parent may start a process without standard output and error: the exit code still tells the verdict."""
+    script = 'exec "$0" -m otelprobe once "$1" <&- >&- 2>&-'
+    done = subprocess.run(
+        ["/bin/sh", "-c", script, sys.executable, str(flow)], env=environment(demo), timeout=60, check=False
+    )
+    assert done.returncode == 0
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_log_line_is_one_line_whatever_is_told_in_it(form: str) -> None:
+    """Text from a server or a file can neither forge a line nor reach the terminal as an escape sequence."""
+    program = (
+        f"from otelprobe.cli.logs import set_up_logs; set_up_logs('info', '{form}'); import logging; "
+        "logging.getLogger('otelprobe').warning('%s', 'a\\x1b[31mb\\rforged\\nline\\x9b')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, timeout=60)
+    (line,) = done.stderr.splitlines()
+    assert line.isascii()
+    assert not {0x1B, 0x0D} & set(line)
+    assert b"forged" in line

@@ -102,7 +102,7 @@ def test_every_fault_is_told_at_once() -> None:
         "inners.x.lo: unknown key; did you mean low?",
         "inners.y: expected a mapping of low, high, found a number",
         "secret: a literal secret is refused: write {env: NAME} or {file: PATH}",
-        "either: a literal secret is refused: write {env: NAME} or {file: PATH}",
+        "either: expected text or {env: NAME} or {file: PATH}, found a number",
         "number_or_list: expected a whole number or a list, found a mapping",
         "text: missing: add text",
     ]

@@ -21,6 +21,7 @@ from tests.stack.servers import (  # noqa: F401 - the fixtures of the other serv
     events,
     jaeger,
     keycloak,
+    keycloaks,
     kubernetes,
     make_probe,
     prometheus,

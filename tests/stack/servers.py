@@ -54,13 +54,38 @@ def jaeger(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Jaeger]:
     running.stop()
 
 
+class Keycloaks:
+    """The session's one Keycloak, started when it is first asked for, and replaced when a test has let it die."""
+
+    def __init__(self, new_folder: Callable[[], Path]) -> None:
+        self._new_folder = new_folder
+        self._running: Keycloak | None = None
+
+    def get(self) -> Keycloak:
+        """Give one that runs."""
+        if self._running is None or not self._running.running:
+            with told_in_one_line():
+                self._running = Keycloak(self._new_folder())
+        return self._running
+
+    def stop(self) -> None:
+        """End it."""
+        if self._running is not None:
+            self._running.stop()
+
+
 @pytest.fixture(scope="session")
-def keycloak(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloak]:
-    """Give a Keycloak with the realms of tests/stack/keycloak."""
-    with told_in_one_line():
-        running = Keycloak(tmp_path_factory.mktemp("keycloak"))
-    yield running
-    running.stop()
+def keycloaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloaks]:
+    """Give the holder of the session's Keycloak."""
+    held = Keycloaks(lambda: tmp_path_factory.mktemp("keycloak"))
+    yield held
+    held.stop()
+
+
+@pytest.fixture
+def keycloak(keycloaks: Keycloaks) -> Keycloak:
+    """Give a Keycloak with two realms like tests/stack/keycloak/realm.json."""
+    return keycloaks.get()
 
 
 @pytest.fixture

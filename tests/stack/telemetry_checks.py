@@ -5,6 +5,7 @@ from typing import Any
 
 from otelprobe.telemetry import schema
 from otelprobe.telemetry.schema import Attribute, Instrument, Metric, prometheus_label, prometheus_name
+from tests.stack.harness.jaeger import Jaeger
 from tests.stack.harness.probe import LOCATION
 from tests.stack.harness.process import eventually
 from tests.stack.harness.prometheus import Prometheus
@@ -76,9 +77,15 @@ def await_metric(prometheus: Prometheus, metric: Metric, *, wanted: Iterable[Att
         assert all(series.get(prometheus_label(schema.LOCATION)) == LOCATION for series in found), metric.name
 
 
-def assert_whole_trace(spans: list[dict[str, Any]], flow: Mapping[str, Any]) -> None:
-    """The trace has the flow, every step and every HTTP attempt of the report, each under its parent."""
-    ours = [span for span in spans if span["service"] == "otelprobe"]
+def await_whole_trace(jaeger: Jaeger, flow: Mapping[str, Any], seconds: float = 20) -> None:
+    """Wait until the trace has the flow, every step and every HTTP attempt of the report, each under its parent."""
+    number = 1 + sum(1 + len(step["http"]) for step in flow["steps"])
+
+    def look() -> list[dict[str, Any]] | None:
+        found = [span for span in jaeger.spans(flow["trace_id"]) if span["service"] == "otelprobe"]
+        return found if len(found) >= number else None
+
+    ours = eventually(look, seconds, f"trace of {number} spans")
     names = {span["spanID"]: span["operationName"] for span in ours}
     assert f"flow {flow['flow']}" in names.values()
     steps = {span["tags"].get(schema.STEP.name): span for span in ours if schema.STEP_OUTCOME.name in span["tags"]}

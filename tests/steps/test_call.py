@@ -213,3 +213,8 @@ def test_one_token_goes_through_a_chain_of_services(bench: Bench) -> None:
     assert (result.failed_step, result.reason) == ("b", Reason.API_REJECTS_VALID_TOKEN)
     assert [s.outcome.value for s in result.steps] == ["pass", "pass", "fail", "skip"]
     assert not [s for s in bench.server.seen if s.path == "/c"]
+
+
+def test_a_server_error_does_not_call_a_token_good_that_nobody_verified(bench: Bench) -> None:
+    """The detail claims no more than is known."""
+    assert "a token that was not verified here" in str(call(bench, Answer(503)).detail)

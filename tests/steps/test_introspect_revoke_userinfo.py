@@ -39,6 +39,28 @@ def test_introspection(bench: Bench, answer: Answer, wanted: bool, reason: Reaso
 
 
 @pytest.mark.parametrize(
+    ("token", "told"),
+    [
+        (sign({"aud": "orders"}, generate_key("HS256"), "HS256"), True),
+        (sign({"aud": ["orders", "account"]}, generate_key("HS256"), "HS256"), True),
+        (sign({}, generate_key("HS256"), "HS256"), True),
+        (sign({"aud": ["orders", "otel probe"]}, generate_key("HS256"), "HS256"), False),
+        (sign({"aud": "otel probe"}, generate_key("HS256"), "HS256"), False),
+        ("opaque", False),
+        ("a.b.c", False),
+    ],
+    ids=["other", "others", "none", "among others", "the client", "opaque", "malformed"],
+)
+def test_inactive_to_a_client_outside_the_audience(bench: Bench, token: str, told: bool) -> None:
+    """Where the client is not in the audience, the detail says that this may be why the token is called inactive."""
+    bench.server.on("/token", token_answer(access_token=token))
+    bench.server.on("/introspection", as_json({"active": False}))
+    result = bench.run(TOKEN, Introspect(name="introspect"))
+    assert (result.reason, result.blame) == (Reason.INTROSPECTION_INACTIVE, Blame.PROVIDER)
+    assert ("aud does not name the client otel probe" in str(result.detail)) is told
+
+
+@pytest.mark.parametrize(
     ("answer", "reason", "counts"),
     [
         (Answer(200), None, None),

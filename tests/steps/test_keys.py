@@ -25,7 +25,9 @@ def publish(server: Server, *jwks: Any) -> None:
 
 
 def run(world: World) -> Done:
-    return Keys().run(world.context())
+    done = Keys().run(world.context())
+    world.state.flush()
+    return done
 
 
 def failed(world: World) -> CheckFailed:

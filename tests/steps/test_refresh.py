@@ -100,10 +100,11 @@ def test_a_spent_refresh_token_must_be_refused(bench: Bench, second: Answer, rea
 
 
 def test_no_refresh_token_is_said(bench: Bench) -> None:
-    """A grant that gives none cannot be refreshed; the detail says what to ask for."""
+    """A grant that gives none cannot be refreshed: that is what was asked for, nobody's outage; the detail says what to ask."""
     bench.server.on("/token", token_answer())
     result = bench.run(*STEPS)
     assert (result.reason, "offline_access" in str(result.detail)) == (Reason.REFRESH_FAILED, True)
+    assert (result.blame, result.counts) == (Blame.CONFIG, Counts.NONE)
 
 
 @pytest.mark.parametrize("expect", [RefreshExpect(rotated=False), RefreshExpect(reuse_refused=True)])

@@ -369,6 +369,29 @@ def test_iat_speaks_where_no_date_was_seen(world: World) -> None:
     assert failed(world, old).reason is Reason.EXPIRED_ON_ISSUE
 
 
+@pytest.mark.parametrize(
+    ("iat", "exp", "expires_in", "told"),
+    [
+        (NOW - 45, NOW + 15, 60.0, -44.5),
+        (NOW, NOW + 300, 300.0, None),
+        (NOW - 200, NOW + 100, 100.0, None),
+        (NOW - 45, NOW + 15, None, None),
+    ],
+    ids=["ahead", "agrees", "out of a cache", "no lifetime told"],
+)
+def test_skew_that_breaks_nothing_is_told_without_a_date_too(
+    world: World, iat: float, exp: float, expires_in: float | None, told: float | None
+) -> None:
+    """Where the provider sends no Date, iat and exp less expires_in must both be off before its clock is warned of."""
+    access = token(iat=iat, exp=exp)
+    ctx = world.context(world.key_set(jwk()), world.tokens(access, expires_in=expires_in))
+    done = Verify(audience=("orders",)).run(ctx)
+    assert done.facts.get(Fact.CLOCK_SKEW) == told
+    assert [w.reason for w in done.warnings] == ([Reason.CLOCK_SKEW] if told else [])
+    world.memory.note_skew(HOST, 0.0)
+    assert Verify(audience=("orders",)).run(ctx).warnings == ()
+
+
 def test_a_worse_problem_stays_the_reason(world: World) -> None:
     """A clock that explains the times does not hide a bad signature, nor is the prober blamed for that."""
     world.memory.note_skew(HOST, 600.0)

@@ -44,6 +44,7 @@ class Inbox:
         self.mode = mode
         self.requests: dict[str, list[Any]] = {s: [] for s in REQUESTS}
         self.bodies: list[bytes] = []
+        self.paths: list[str] = []
         self.headers: list[dict[str, str]] = []
         self.endpoint = ""
         self.release = threading.Event()
@@ -52,6 +53,7 @@ class Inbox:
     def take(self, signal: str, body: bytes, headers: dict[str, str]) -> None:
         with self.arrived:
             self.bodies.append(body)
+            self.paths.append(signal)
             self.headers.append(headers)
             if self.mode in {"ok", "partial"}:
                 self.requests[signal].append(REQUESTS[signal].FromString(body))

@@ -260,3 +260,99 @@ def test_grpc_is_not_loaded_for_http(mode):
         )
     assert run.returncode == 0, run.stderr
     assert run.stderr == ""
+
+
+def hasty(endpoint: str, protocol: str = "http/protobuf", *, size: int = 2048, batch: int = 512) -> TelemetrySettings:
+    """Long-lived, with no spool, and with delays of no length."""
+    plain = settings(endpoint, protocol, mode="long_lived", timeout=0.5)
+    queue = replace(plain.span_queue, delay=0.02, size=size, batch=batch)
+    return replace(plain, span_queue=queue, log_queue=replace(queue, size=2048))
+
+
+@PROTOCOLS
+def test_without_a_spool_the_queue_keeps_what_nobody_takes(protocol):
+    """A long-lived process with no spool tries a refused batch again, in order, until it arrives."""
+    with RECEIVERS[protocol]("503") as inbox:
+        telemetry = Telemetry(hasty(inbox.endpoint, protocol), clock=clock)
+        first, second = passed(), passed()
+        telemetry.publish(first)
+        inbox.wait(lambda: len(inbox.bodies) > 6)
+        telemetry.publish(second)
+        inbox.mode = "ok"
+        delivery = telemetry.close()
+    assert (delivery.signals["traces"].sent, delivery.signals["traces"].failed) == (20, 0)
+    assert (delivery.signals["logs"].sent, delivery.signals["logs"].failed) == (8, 0)
+    traces = list(dict.fromkeys(int.from_bytes(span.trace_id, "big") for span in inbox.spans))
+    assert traces == [first.trace_id, second.trace_id]
+
+
+def test_a_queue_that_overflows_while_nobody_takes_it_keeps_the_newest():
+    """What a dead collector costs is exactly what the queue had no room for, the oldest first."""
+    with http_receiver("html") as inbox:
+        telemetry = Telemetry(hasty(inbox.endpoint, size=30, batch=10), clock=clock)
+        runs = [passed() for _ in range(5)]
+        for run in runs:
+            telemetry.publish(run)
+        wait_for(lambda: telemetry.delivery.signals["traces"].failed == 20)
+        inbox.mode = "ok"
+        delivery = telemetry.close()
+    assert (delivery.signals["traces"].sent, delivery.signals["traces"].failed) == (30, 20)
+    assert {int.from_bytes(span.trace_id, "big") for span in inbox.spans} == {run.trace_id for run in runs[2:]}
+
+
+def test_a_collector_that_refuses_is_not_asked_for_every_result():
+    """After a refusal the queue rests for its whole delay, however much comes meanwhile."""
+    with http_receiver("html") as inbox:
+        slow = hasty(inbox.endpoint, batch=10)
+        slow = replace(slow, span_queue=replace(slow.span_queue, delay=30.0))
+        telemetry = Telemetry(replace(slow, metrics=replace(slow.metrics, exporter="none")), clock=clock)
+        telemetry.publish(passed())
+        inbox.wait(lambda: inbox.paths.count("traces") == 1)
+        for _ in range(20):
+            telemetry.publish(passed())
+        inbox.wait(lambda: inbox.paths.count("logs") > 3)
+        inbox.mode = "ok"
+        assert telemetry.close().signals["traces"].sent == 210
+    assert inbox.paths.count("traces") == 1 + 21
+
+
+def test_one_invalid_batch_does_not_stop_the_next(tmp_path):
+    """After a batch that is called invalid the rest is still sent, not spooled unseen."""
+    with http_receiver("400") as inbox:
+        plain = settings(inbox.endpoint, spool=tmp_path)
+        telemetry = Telemetry(replace(plain, span_queue=replace(plain.span_queue, batch=5)), clock=clock)
+        telemetry.publish(passed())
+        assert telemetry.close().signals["traces"].failed == 10
+    assert inbox.paths.count("traces") == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("protocol", "fault", "words"),
+    [
+        ("http/protobuf", "503", "the collector answers 503"),
+        ("http/protobuf", "302", "redirect (302)"),
+        ("http/protobuf", "html", "no OTLP"),
+        ("http/protobuf", "400", "the collector answers 400; the collector calls the data invalid"),
+        ("http/protobuf", "hang", "no answer came in time"),
+        ("grpc", "503", "the collector answers UNAVAILABLE"),
+        ("grpc", "hang", "no answer came in time"),
+    ],
+)
+def test_the_log_says_once_why_nothing_arrives(protocol, fault, words, caplog):
+    """One warning for each signal names what came back, so that an operator knows what to mend."""
+    with RECEIVERS[protocol](fault) as inbox, caplog.at_level(logging.WARNING, "otelprobe"):
+        telemetry = Telemetry(settings(inbox.endpoint, protocol), clock=clock)
+        telemetry.publish(passed())
+        telemetry.close(0.6)
+    told = [r.getMessage() for r in caplog.records if r.getMessage().startswith("traces")]
+    assert len(told) == 1
+    assert words in told[0]
+    assert "127.0.0.1" not in told[0]
+
+
+def wait_for(ready, seconds: float = 10.0) -> None:
+    ends = time.monotonic() + seconds
+    while not ready():
+        assert time.monotonic() < ends, "it did not happen in time"
+        threading.Event().wait(0.01)

@@ -255,7 +255,7 @@ def test_the_probers_own_health_is_told():
     )
     assert last["otelprobe.config.reloads", (("otelprobe.config.outcome", "ok"),)].as_int == 1
     assert last["otelprobe.audit.suppressed", ()].as_int == 3
-    assert sum(1 for name, _ in last if name == "otelprobe.export.items") == 9
+    assert sum(1 for name, _ in last if name == "otelprobe.export.items") == 12
     posture = [p for (name, _), p in last.items() if name == "otelprobe.posture.findings"]
     assert [p.as_double for p in posture] == [2.0]
 

@@ -1,5 +1,7 @@
 """The spool keeps whole requests, within its cap, and says what it had to drop."""
 
+import os
+
 from otelprobe.telemetry.delivery import Signal
 from otelprobe.telemetry.spool import Spool
 
@@ -42,3 +44,12 @@ def test_a_request_that_another_process_took_is_no_fault(tmp_path):
     found.path.unlink()
     assert spool.read(found) is None
     assert not spool.remove(found)
+
+
+def test_halves_of_files_that_a_killed_process_left_are_removed(tmp_path):
+    """They would fill the disk, as they count towards no cap; one that is being written is left alone."""
+    for name in (".old.part", ".new.part"):
+        (tmp_path / name).write_bytes(b"half")
+    os.utime(tmp_path / ".old.part", (0, 0))
+    assert Spool(tmp_path, 100, lambda *_: None).write(Signal.LOGS, 1, b"x")
+    assert [p.name for p in tmp_path.glob(".*")] == [".new.part"]

@@ -4,10 +4,10 @@ It probes when it is asked to, as Prometheus does at every scrape; `Prometheus` 
 """
 
 import asyncio
-import os
 import re
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,43 +17,42 @@ from urllib.parse import urlencode, urlsplit
 
 from rig.processes import ROOT, environment
 
-_MODULE = "github.com/prometheus/blackbox_exporter@v0.28.0"
 _PACKAGE = "prometheus-blackbox-exporter"
-_NAMES = ("blackbox_exporter", _PACKAGE)
 _ADDRESS = re.compile(r"Listening on\W.*address=(\S+:\d+)")
 _SAMPLE = re.compile(r"^(probe_[a-z_]+)(?:\{phase=\"([a-z]+)\"\})? (\S+)$", re.MULTILINE)
 
 
-def binary() -> Path:
-    """Give the program: from the cache or the PATH, else built by Go, else out of Debian's package."""
-    cache = Path(os.environ.get("OTELPROBE_STACK_CACHE", ROOT / ".cache" / "stack")) / "bin"
-    cache.mkdir(parents=True, exist_ok=True)
-    for fetch in (lambda: None, lambda: _build(cache), lambda: _unpack(cache)):
-        fetch()
-        for name in _NAMES:
-            found = shutil.which(name, path=str(cache)) or shutil.which(name)
-            if found:
-                return Path(found)
-    raise SystemExit(
-        f"blackbox_exporter is needed: install Go, or Debian's {_PACKAGE}, or put the program into {cache}"
-    )
+def binary() -> tuple[Path, str]:
+    """Give the program that the stack tests build with Go, and its version; where it cannot be built, Debian's."""
+    sys.path.append(str(ROOT))
+    from tests.stack.harness.blackbox import MODULE  # noqa: PLC0415 - found by the line above
+    from tests.stack.harness.cache import root  # noqa: PLC0415
+    from tests.stack.harness.faults import StackError  # noqa: PLC0415
+
+    try:
+        return MODULE.obtain() / "blackbox_exporter", MODULE.version
+    except StackError as error:
+        print(f"{error}; trying Debian's package", file=sys.stderr)
+    kept = root() / "bin" / _PACKAGE
+    found = kept if kept.is_file() else shutil.which(_PACKAGE) or _unpack(kept)
+    if found is None:
+        raise SystemExit(f"blackbox_exporter is needed: install Go 1.26 or newer, or Debian's {_PACKAGE}")
+    told = subprocess.run([found, "--version"], capture_output=True, text=True, check=True)
+    return Path(found), f"{(told.stdout + told.stderr).split()[2]} (Debian)"
 
 
-def _build(cache: Path) -> None:
-    if shutil.which("go"):
-        settings = {"GOBIN": str(cache), "GOTOOLCHAIN": "local", "GOFLAGS": "-mod=mod"}
-        subprocess.run(["go", "install", _MODULE], env=os.environ | settings, capture_output=True, check=False)
-
-
-def _unpack(cache: Path) -> None:
-    """Take the program out of the package; nothing is installed."""
+def _unpack(program: Path) -> Path | None:
+    """Take the program out of the package; nothing is installed. None where there is no such package."""
     if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        return
+        return None
+    program.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["apt-get", "download", _PACKAGE], cwd=folder, capture_output=True, check=False)
         for package in Path(folder).glob("*.deb"):
             subprocess.run(["dpkg-deb", "-x", package, folder], check=True)
-            shutil.move(Path(folder, "usr/bin", _PACKAGE), cache / _PACKAGE)
+            shutil.move(Path(folder, "usr/bin", _PACKAGE), program)
+            return program
+    return None
 
 
 class Blackbox(NamedTuple):
@@ -67,15 +66,11 @@ class Blackbox(NamedTuple):
 @contextmanager
 def blackbox(config: str) -> Iterator[Blackbox]:
     """Run the exporter with a configuration until the block ends."""
-    program = str(binary())
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=True)
-    version = " ".join(
-        re.findall(r"version (\S+)|go version:\s+(\S+)", told.stdout + told.stderr)[n][n] for n in (0, 1)
-    )
+    program, version = binary()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "blackbox.yml")
         file.write_text(config, encoding="utf-8")
-        command = [program, f"--config.file={file}", "--web.listen-address=127.0.0.1:0"]
+        command = [str(program), f"--config.file={file}", "--web.listen-address=127.0.0.1:0"]
         log = Path(folder, "log")
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=output, env=environment())

@@ -1,12 +1,18 @@
-"""Keycloak from Maven Central, in development mode, with the realms of tests/stack/keycloak and its store in memory."""
+"""Keycloak from Maven Central, in development mode, with realms like tests/stack/keycloak/realm.json and its store in memory."""
 
+import json
 import os
 import shutil
 import signal
 import socket
 import subprocess
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from tests.stack.harness import cache
 from tests.stack.harness.faults import StackError
@@ -14,14 +20,16 @@ from tests.stack.harness.ports import free_ports
 from tests.stack.harness.process import Process, answers, eventually
 
 VERSION = "26.7.0"
-REALMS = Path(__file__).resolve().parents[1] / "keycloak"
 REALM, REALM_REUSE = "shop", "shop-reuse"
 """Refresh rotation is on in the first and off in the second."""
+
+KEY_PROVIDER = "org.keycloak.keys.KeyProvider"
 
 ADMIN, ADMIN_PASSWORD = "admin", "keycloak-admin-canary"
 SECRET = "keycloak client+secret/canary%"
 USER, PASSWORD = "ann", "keycloak-password-canary"
 
+_REALM_FILE = Path(__file__).resolve().parents[1] / "keycloak" / "realm.json"
 _ARTIFACT = f"org.keycloak:keycloak-quarkus-dist:{VERSION}:zip"
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
 _READY_SECONDS = 240.0
@@ -62,9 +70,32 @@ def _home(folder: Path) -> Path:
     for name in ("lib", "conf", "providers"):
         (home / name).symlink_to(source / name)
     (home / "data" / "import").mkdir(parents=True)
-    for realm in REALMS.glob("realm*.json"):
-        shutil.copy(realm, home / "data" / "import")
+    for made in (realm(REALM), realm(REALM_REUSE, revokeRefreshToken=False)):
+        (home / "data" / "import" / f"{made['realm']}.json").write_text(json.dumps(made), encoding="utf-8")
     return home
+
+
+def realm(name: str, **settings: object) -> dict[str, Any]:
+    """Give a realm like tests/stack/keycloak/realm.json with other settings, and with keys to sign and to encrypt."""
+    like = json.loads(_REALM_FILE.read_text(encoding="utf-8"))
+    keys = [signing_key("signing"), _key("encryption", "rsa-enc", "RSA-OAEP", 100)]
+    return {**like, "components": {KEY_PROVIDER: keys}, "realm": name, **settings}
+
+
+def signing_key(name: str, priority: int = 100) -> Mapping[str, object]:
+    """Give the component of a new key; of several, that of the highest priority signs."""
+    return _key(name, "rsa", "RS256", priority)
+
+
+def _key(name: str, kind: str, algorithm: str, priority: int) -> Mapping[str, object]:
+    config = {"privateKey": [_private_key()], "algorithm": [algorithm], "priority": [str(priority)]}
+    return {"name": name, "providerId": kind, "config": config}
+
+
+def _private_key() -> str:
+    """Draw a key here: a young JVM takes seconds for one."""
+    key = generate_private_key(public_exponent=65537, key_size=2048)
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 class Keycloak(Process):
@@ -83,7 +114,7 @@ class Keycloak(Process):
         environment = {
             "KC_BOOTSTRAP_ADMIN_USERNAME": ADMIN,
             "KC_BOOTSTRAP_ADMIN_PASSWORD": ADMIN_PASSWORD,
-            "JAVA_OPTS_APPEND": "-Xmx512m",
+            "JAVA_OPTS_APPEND": "-Xmx512m -XX:TieredStopAtLevel=1",  # it lives too briefly to gain from more compiling
         }
         super().__init__("keycloak", command, log=folder / "keycloak.log", environment=environment)
         self.wait_until(answers(f"{self.issuer(REALM)}/.well-known/openid-configuration"), _READY_SECONDS)

@@ -1,16 +1,14 @@
 """What an administrator does to a running Keycloak: its admin REST API, for tests that break things in the middle of a run."""
 
-import json
 from typing import Any
 
 import requests
 
-from tests.stack.harness.keycloak import ADMIN, ADMIN_PASSWORD, REALMS, Keycloak
+from tests.stack.harness.keycloak import ADMIN, ADMIN_PASSWORD, KEY_PROVIDER, Keycloak, realm, signing_key
 from tests.stack.harness.process import session
 
-_KEYS = "org.keycloak.keys.KeyProvider"
 _TIMEOUT = 60.0
-"""Seconds: a new realm draws several RSA keys, which takes long on a busy machine."""
+"""Seconds: a new realm takes long on a busy machine."""
 
 
 class Admin:
@@ -19,6 +17,7 @@ class Admin:
     def __init__(self, keycloak: Keycloak) -> None:
         self._keycloak = keycloak
         self._http = session()
+        self._log_in()
 
     def close(self) -> None:
         """End the connections."""
@@ -26,50 +25,45 @@ class Admin:
 
     def make_realm(self, name: str, **settings: object) -> str:
         """Make a realm like `shop` with other settings; give its issuer."""
-        like = json.loads((REALMS / "realm.json").read_text(encoding="utf-8"))
-        self._call("POST", "", {**like, "realm": name, **settings})
+        self._call("POST", "", realm(name, **settings))
         return self._keycloak.issuer(name)
 
-    def change_realm(self, realm: str, **settings: object) -> None:
+    def change_realm(self, name: str, **settings: object) -> None:
         """Change settings of a realm."""
-        self._call("PUT", f"/{realm}", settings)
+        self._call("PUT", f"/{name}", settings)
 
-    def add_signing_key(self, realm: str) -> str:
-        """Make a new key that signs from now on, beside the old one; give its kid."""
-        component = {
-            "name": "newer",
-            "providerId": "rsa-generated",
-            "providerType": _KEYS,
-            "parentId": self._call("GET", f"/{realm}").json()["id"],
-            "config": {"priority": ["200"], "algorithm": ["RS256"]},
-        }
-        self._call("POST", f"/{realm}/components", component)
-        return self.signing_kid(realm)
+    def add_signing_key(self, name: str) -> str:
+        """Give a realm a new key that signs from now on, beside the old one; give its kid."""
+        parent = self._call("GET", f"/{name}").json()["id"]
+        component = {**signing_key("newer", priority=200), "providerType": KEY_PROVIDER, "parentId": parent}
+        self._call("POST", f"/{name}/components", component)
+        return self.signing_kid(name)
 
-    def signing_kid(self, realm: str) -> str:
+    def signing_kid(self, name: str) -> str:
         """Give the kid that signs now."""
-        return str(self._keys(realm)["active"]["RS256"])
+        return str(self._keys(name)["active"]["RS256"])
 
-    def delete_key(self, realm: str, kid: str) -> None:
+    def delete_key(self, name: str, kid: str) -> None:
         """Delete a key: nothing that it has signed can be verified from then on."""
-        (provider,) = {key["providerId"] for key in self._keys(realm)["keys"] if key["kid"] == kid}
-        self._call("DELETE", f"/{realm}/components/{provider}")
+        (provider,) = {key["providerId"] for key in self._keys(name)["keys"] if key["kid"] == kid}
+        self._call("DELETE", f"/{name}/components/{provider}")
 
-    def _keys(self, realm: str) -> dict[str, Any]:
-        found: dict[str, Any] = self._call("GET", f"/{realm}/keys").json()
+    def _keys(self, name: str) -> dict[str, Any]:
+        found: dict[str, Any] = self._call("GET", f"/{name}/keys").json()
         return found
 
     def _call(self, method: str, path: str, document: object = None) -> requests.Response:
-        headers = {"Authorization": f"Bearer {self._token()}"}
         url = f"{self._keycloak.url}/admin/realms{path}"
-        response = self._http.request(method, url, json=document, headers=headers, timeout=_TIMEOUT)
+        response = self._http.request(method, url, json=document, timeout=_TIMEOUT)
+        if response.status_code == 401:  # the token has lived its minute
+            self._log_in()
+            response = self._http.request(method, url, json=document, timeout=_TIMEOUT)
         assert response.ok, f"{method} {path}: status {response.status_code}: {response.text[:200]}"
         return response
 
-    def _token(self) -> str:
-        """Log in: the token lives for a minute only, so that each call has its own."""
+    def _log_in(self) -> None:
         form = {"grant_type": "password", "client_id": "admin-cli", "username": ADMIN, "password": ADMIN_PASSWORD}
         url = f"{self._keycloak.issuer('master')}/protocol/openid-connect/token"
         response = self._http.post(url, data=form, timeout=_TIMEOUT)
         assert response.ok, f"the administrator cannot log in: status {response.status_code}"
-        return str(response.json()["access_token"])
+        self._http.headers["Authorization"] = f"Bearer {response.json()['access_token']}"

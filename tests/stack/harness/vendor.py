@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import trustme
 
@@ -55,7 +56,8 @@ class Vendor:
                     signal = self.path.rsplit("/", 1)[-1]
                     plain = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
                     vendor.inbox.take(signal, plain, {})
-                    answer = RESPONSES[signal]().SerializeToString()
+                    response: Any = RESPONSES[signal]()
+                    answer = response.SerializeToString()
                 else:
                     vendor.refused += 1
                 self.send_response(200 if known else 401)
