@@ -21,8 +21,12 @@ from otelprobe.config.meanings import meanings
 from otelprobe.credentials import ApiKey, Auth, Basic
 from otelprobe.expect import Expect
 from otelprobe.fields import HttpOptions, Scalar, SecretRef
+from otelprobe.form_rules import FormRule
+from otelprobe.signing import SignedAssertion
 from otelprobe.step import Step
 from otelprobe.steps import STEPS, step_class
+from otelprobe.steps.certificate import HOST
+from otelprobe.steps.credential_expiry import DATE
 from otelprobe.steps.verify import AUDIENCE, VerificationKey
 from otelprobe.telemetry.docs import render_markdown
 
@@ -48,12 +52,20 @@ that last. `reject` takes `bearer` and `scheme` only."""
 _KEY_INTRO = """\
 A key for `verify` where the provider's published ones do not serve: exactly one of these, read at each use."""
 
+_SIGN_INTRO = """\
+An assertion that `token` signs for `grant: jwt_bearer`; see [grants of machines](flow-file.md#grants-of-machines)."""
+
+_FORMS_INTRO = """\
+A rule for a form on the way through a log-in; see [people who log in](flow-file.md#people-who-log-in)."""
+
 _MADE: Mapping[str, str] = {
     "ProviderMetadata": "the discovery document",
     "KeySet": "the key set",
     "Tokens": "a token",
     "Cookie": "a session cookie",
     "Claims": "verified claims",
+    "AuthorizationCode": "an authorization code",
+    "DeviceCode": "a device code",
 }
 """What an artifact is called on the page."""
 
@@ -63,6 +75,8 @@ _NEEDED: Mapping[str, str] = {
     "Tokens": "a step that makes a token (`token`, `login`, `refresh`)",
     "Cookie": "`login` with `cookie`",
     "Claims": "`verify`",
+    "AuthorizationCode": "`authorize`",
+    "DeviceCode": "`device`",
 }
 """What has to stand before a step, by the artifact that it needs."""
 
@@ -82,6 +96,8 @@ _SCALARS: Mapping[Scalar, str] = {
     expect.COMPARISON: 'number, or comparison such as `">0"`',
     secret_tree.SECRET_TREE: "anything, with secrets anywhere inside",
     AUDIENCE: "text, or list of text",
+    HOST: "host, or host:port",
+    DATE: "date or time, ISO 8601",
 }
 """The words for each form of text."""
 
@@ -91,6 +107,8 @@ _CLASSES: Mapping[type, str] = {
     ApiKey: "mapping of one of `header`, `query`, `cookie` to a name, and `value` to a [secret](flow-file.md#secrets)",
     Basic: "mapping of `username` to text and `password` to a [secret](flow-file.md#secrets)",
     VerificationKey: "[key](#key)",
+    SignedAssertion: "[sign](#sign)",
+    FormRule: "[forms](#forms)",
     HttpOptions: "[http](#http)",
     str: "text",
     int: "whole number",
@@ -138,6 +156,10 @@ def steps_markdown() -> str:
         *_table(Auth),
         f"\n### key\n\n{_KEY_INTRO}\n",
         *_table(VerificationKey),
+        f"\n### sign\n\n{_SIGN_INTRO}\n",
+        *_table(SignedAssertion),
+        f"\n### forms\n\n{_FORMS_INTRO}\n",
+        *_table(FormRule),
         *(line for kind in STEPS for line in _section(kind)),
     ]
     return "\n".join(parts) + "\n"
@@ -250,7 +272,9 @@ def _default(field: "dataclasses.Field[Any]") -> str:
         return "all" if len(default) > 1 else f"`[{default[0]}]`"
     if isinstance(default, bool):
         return f"`{str(default).lower()}`"
-    return f"`{default:g}s`" if isinstance(default, float) else f"`{default}`"
+    if isinstance(default, float):
+        return f"`{default / 86400:g}d`" if default and default % 86400 == 0 else f"`{default:g}s`"
+    return f"`{default}`"
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from otelprobe import __version__
 COMMANDS = {
     "run": ("run", "run flows on their schedule until told to stop (sidecar, Deployment)"),
     "once": ("once", "run flows once, print the waterfall, exit with the verdict (CronJob, CI)"),
+    "init": ("init", "write a commented flow file from what a provider offers"),
     "validate": ("validate", "check flow files and report every fault with file and line"),
     "plan": ("plan", "print the wired flows; touches no network, shows no secret"),
     "schema": ("schema", "print the JSON schema of flow files for editors"),

@@ -5,7 +5,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
+from otelprobe.dpop import SCHEME, Attempt, send_with_proof
 from otelprobe.fields import SecretRef
+from otelprobe.http import Reply
+from otelprobe.reasons import CheckFailed, Reason
+from otelprobe.signing import Signer
 from otelprobe.step import Context, Cookie, Tokens
 
 
@@ -44,13 +48,17 @@ class Basic:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Auth:
-    """Which credential to send: at most one of `bearer`, `api_key`, `basic`, `cookie` and `none`.
+    """Which credential to send: at most one of `bearer`, `dpop`, `api_key`, `basic`, `cookie` and `none`.
 
-    Nothing set means: the latest token, or the session cookie where a log-in made that last.
+    Nothing set means: the latest token, or the session cookie where a log-in made that last. A token that is bound to a
+    key (RFC 9449) goes with a proof.
     """
 
     bearer: str | None = None
     """Name of the step whose token to send."""
+
+    dpop: str | None = None
+    """Name of the step whose token to send with a proof (RFC 9449); it has to be bound to a key."""
 
     api_key: ApiKey | None = None
     """An API key in a header, a query parameter or a cookie."""
@@ -69,11 +77,16 @@ class Auth:
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Say what does not fit together."""
-        chosen = [self.bearer, self.api_key, self.basic, self.cookie, self.none or None]
+        chosen = [self.bearer, self.dpop, self.api_key, self.basic, self.cookie, self.none or None]
         if sum(c is not None for c in chosen) > 1:
-            yield "", "auth takes one of bearer, api_key, basic, cookie and none"
-        if self.scheme is not None and any(c is not None for c in chosen[1:]):
+            yield "", "auth takes one of bearer, dpop, api_key, basic, cookie and none"
+        if self.scheme is not None and any(c is not None for c in chosen[2:]):
             yield "scheme", "scheme goes with a token only"
+
+    @property
+    def token_step(self) -> str | None:
+        """Name of the step whose token is sent, where one is named."""
+        return self.bearer or self.dpop
 
     def secrets(self) -> tuple[SecretRef, ...]:
         """Give the secrets that are read when this credential is sent."""
@@ -87,13 +100,14 @@ Kind = Literal["token", "cookie", "api_key", "basic", "none"]
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """A credential at hand: what kind it is, and the headers and query it adds."""
+    """A credential at hand: what kind it is, the headers and query it adds, and the key that a proof is signed with."""
 
     kind: Kind
     value: str = field(default="", repr=False)
     scheme: str = "Bearer"
     place: str = "Authorization"
     in_query: bool = False
+    proof_key: Signer | None = field(default=None, repr=False)
 
     def headers(self) -> dict[str, str]:
         """Give the headers that carry it."""
@@ -118,7 +132,9 @@ class Credential:
 
     def with_token(self, token: str | None) -> "Credential":
         """Give the same place with another token in it, or with none at all."""
-        return Credential("none") if token is None else Credential("token", token, self.scheme, self.place)
+        if token is None:
+            return Credential("none")
+        return Credential("token", token, self.scheme, self.place, proof_key=self.proof_key)
 
 
 def choose(ctx: Context, auth: Auth, use: str | None) -> Credential:
@@ -131,7 +147,26 @@ def choose(ctx: Context, auth: Auth, use: str | None) -> Credential:
         return Credential("basic", _basic(auth.basic.username, auth.basic.password.read()))
     if auth.cookie is not None:
         return _cookie(ctx.need(Cookie, auth.cookie))
-    return _made_earlier(ctx, auth, auth.bearer or use)
+    return _made_earlier(ctx, auth, auth.token_step or use)
+
+
+def of_tokens(tokens: Tokens, auth: Auth) -> Credential:
+    """Give the credential of a token: with a proof where it is bound to a key, unless the flow file sets another scheme."""
+    bound = tokens.proof_key is not None and (tokens.token_type or "").lower() == "dpop"
+    if auth.dpop is not None and not bound:
+        raise CheckFailed(
+            Reason.CONFIG_ERROR, f"the token of {auth.dpop} is bound to no key: set dpop: {{}} on its provider"
+        )
+    scheme = auth.scheme if auth.scheme is not None else (SCHEME if bound else "Bearer")
+    key = tokens.proof_key if bound and scheme.lower() == "dpop" else None
+    return Credential("token", tokens.access, scheme, proof_key=key)
+
+
+def send_credential(ctx: Context, credential: Credential, method: str, url: str, attempt: Attempt) -> Reply:
+    """Send a request with a credential; a token that is bound to a key goes with a proof, and once more for a new nonce."""
+    if credential.proof_key is None:
+        return attempt({}, 0)
+    return send_with_proof(ctx, credential.proof_key, method, url, attempt, token=credential.value)
 
 
 def _made_earlier(ctx: Context, auth: Auth, use: str | None) -> Credential:
@@ -139,8 +174,8 @@ def _made_earlier(ctx: Context, auth: Auth, use: str | None) -> Credential:
         if use is not None and made.step != use:
             continue
         if isinstance(made.artifact, Tokens):
-            return Credential("token", made.artifact.access, "Bearer" if auth.scheme is None else auth.scheme)
-        if isinstance(made.artifact, Cookie) and auth.bearer is None:
+            return of_tokens(made.artifact, auth)
+        if isinstance(made.artifact, Cookie) and auth.token_step is None:
             return _cookie(made.artifact)
     return Credential("none")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from otelprobe.transport.call import Call
     from otelprobe.transport.once import Told
 
-__all__ = ["Http", "LiveHttp", "Redirects", "Reply", "Request", "Wire", "environment_in_force"]
+__all__ = ["Http", "LiveHttp", "Redirects", "Reply", "Request", "Shown", "Wire", "environment_in_force"]
 
 CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "dpop"})
 """Request headers that never go to another origin, in lower case."""
@@ -48,7 +48,8 @@ class Request:
     `safe_url` is what may be published where `url` was filled from `${}` (default: `url` itself; query values and user
     information are redacted by the door in any case). `deadline` is a point of the monotonic clock: the request ends by
     it or by its own `options.timeout`, whichever comes first. `headers` that carry a credential are named in
-    `credential_headers`, so that a redirect to another origin drops them.
+    `credential_headers`, so that a redirect to another origin drops them. `resent` counts the attempts before this one
+    that it repeats.
     """
 
     method: str
@@ -62,6 +63,7 @@ class Request:
     max_redirects: int = 3
     credential_headers: frozenset[str] = CREDENTIAL_HEADERS
     control: bool = False
+    resent: int = 0
 
 
 @dataclass(frozen=True)
@@ -104,6 +106,15 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
+class Shown:
+    """What a TLS endpoint showed: its certificates as DER, its own one first, and why they are refused, if they are."""
+
+    exchange: Exchange
+    chain: tuple[bytes, ...] = field(repr=False)
+    refused: CheckFailed | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Wire:
     """One step's line to the door: the trace its requests join, span ids to draw, and the log of what was exchanged."""
 
@@ -117,6 +128,12 @@ class Http(Protocol):
 
     def send(self, request: Request, wire: Wire) -> Reply:
         """Send and read one request; CheckFailed with a transport reason if no complete answer came."""
+        ...
+
+    def inspect(
+        self, host: str, port: int, options: HttpOptions, deadline: float, wire: Wire, *, verify: bool = True
+    ) -> Shown:
+        """Make a TLS handshake and nothing else; CheckFailed with a transport reason if no certificate could be read."""
         ...
 
     def warm_up(self, url: str, options: HttpOptions) -> None:
@@ -159,7 +176,7 @@ class LiveHttp:
             control=request.control,
         )
         call = first_call(request.method, request.url, request.headers, request.body, request.safe_url)
-        for resent in count():
+        for resent in count(request.resent):
             told = send_once(call, orders, wire.draw_span_id(), resent)
             following, failed = _judge(request, call, told, resent)
             exchange = told.exchange
@@ -173,6 +190,30 @@ class LiveHttp:
             call = following
         return Reply(exchange, exchange.status or 0, told.headers, told.body)
 
+    def inspect(
+        self, host: str, port: int, options: HttpOptions, deadline: float, wire: Wire, *, verify: bool = True
+    ) -> Shown:
+        """Make a TLS handshake and nothing else. A certificate that is refused is read and told, not raised.
+
+        Without `verify` the certificates are only read; nothing is ever sent through such a connection.
+        """
+        from otelprobe.transport.inspect import REFUSALS, inspect_once  # noqa: PLC0415 - see the module's docstring
+        from otelprobe.transport.once import Orders  # noqa: PLC0415
+
+        orders = Orders(
+            clock=self._clock,
+            options=options,
+            deadline=min(deadline, self._clock.monotonic() + (options.timeout or _TIMEOUT)),
+            trace_id=wire.trace_id,
+            control=False,
+        )
+        seen = inspect_once(host, port, orders, wire.draw_span_id(), verify=verify)
+        wire.exchanges.append(seen.exchange)
+        refused = seen.failed if isinstance(seen.failed, CheckFailed) and seen.failed.reason in REFUSALS else None
+        if seen.failed is not None and (refused is None or not seen.chain):
+            raise seen.failed
+        return Shown(seen.exchange, seen.chain, refused)
+
 
 def _judge(request: Request, call: "Call", told: "Told", resent: int) -> "tuple[Call | None, Exception | None]":
     """Give the call that follows, if the answer is a redirect to be followed, or what is wrong."""
@@ -183,7 +224,7 @@ def _judge(request: Request, call: "Call", told: "Told", resent: int) -> "tuple[
     follows = request.redirects is not Redirects.NONE and status in REDIRECTS and location is not None
     if told.failed is not None or not follows or location is None:
         return None, told.failed
-    if resent >= request.max_redirects:
+    if resent - request.resent >= request.max_redirects:
         text = f"{told.target.place}: more than {request.max_redirects} redirects"
         return None, CheckFailed(Reason.REDIRECT_LOOP, text)
     try:

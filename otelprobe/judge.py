@@ -4,13 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
+from otelprobe.binding import unproven
 from otelprobe.challenge import bearer_challenge, parse_challenges
 from otelprobe.credentials import Credential
+from otelprobe.dpop import INVALID_PROOF, is_worth_blaming
 from otelprobe.expect import status_matches
 from otelprobe.http import Reply
 from otelprobe.pages import challenged, classify_page, is_login_page
 from otelprobe.reasons import Blame, CheckFailed, Counts, Reason
 from otelprobe.result import Fact, FactValue
+from otelprobe.skew import clock_failure
 from otelprobe.step import Claims, Context, Done, StepFailed
 from otelprobe.tokens import forge, format_of
 
@@ -111,7 +114,17 @@ class Trial:
             what = "API key" if kind == "api_key" else "user name and password"
             raise CheckFailed(Reason.LOGIN_REJECTED, f"status {status}: the API refuses the configured {what}")
         self._raise_if_clock(reply)
+        self._raise_if_unproven(reply, error)
         self._raise_read(reply, challenge is not None, error)
+
+    def _raise_if_unproven(self, reply: Reply, error: str | None) -> None:
+        """Blame ourselves for a bound token that goes without what it is bound to, and a clock for a proof out of time."""
+        missing = unproven(self._ctx, self._credential.value) if self._credential.kind == "token" else None
+        if missing is not None:
+            detail = f"status {reply.status}: {missing}"
+            raise CheckFailed(Reason.API_REJECTS_VALID_TOKEN, detail, blame=Blame.CONFIG, counts=Counts.NONE)
+        if error == INVALID_PROOF and is_worth_blaming(reply):
+            raise clock_failure(self._ctx, reply, f"status {reply.status}, {error}; the proof", blame=Blame.API)
 
     def _raise_read(self, reply: Reply, challenged_us: bool, error: str | None) -> NoReturn:
         if error == "invalid_request":

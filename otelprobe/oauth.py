@@ -1,15 +1,16 @@
 """Talking to an authorization server (RFC 6749): client authentication, and its answers read by status first, then by code."""
 
 import re
-from base64 import b64encode
 from collections.abc import Mapping
 from typing import NoReturn
-from urllib.parse import quote_plus
 
+from otelprobe.client_auth import client_authentication, refused_client
+from otelprobe.dpop import proof_key, refused_proof, send_with_proof
 from otelprobe.http import Reply
 from otelprobe.pages import challenged, classify_page, is_html
 from otelprobe.reasons import Blame, CheckFailed, Counts, Reason
 from otelprobe.result import Fact
+from otelprobe.signing import Signer
 from otelprobe.step import Context, Done, StepFailed, Tokens
 
 ERRORS: Mapping[str, Reason] = {
@@ -20,9 +21,11 @@ ERRORS: Mapping[str, Reason] = {
     "invalid_scope": Reason.INVALID_SCOPE,
     "invalid_request": Reason.INVALID_REQUEST,
     "invalid_target": Reason.INVALID_REQUEST,
+    "invalid_dpop_proof": Reason.INVALID_REQUEST,
     "access_denied": Reason.ACCESS_DENIED,
     "invalid_grant": Reason.INVALID_GRANT,
     "bad_verification_code": Reason.INVALID_GRANT,
+    "bad_refresh_token": Reason.INVALID_GRANT,
     "login_required": Reason.LOGIN_REQUIRED,
     "interaction_required": Reason.LOGIN_REQUIRED,
     "account_selection_required": Reason.LOGIN_REQUIRED,
@@ -40,23 +43,47 @@ _SENDABLE = re.compile(r"[\x20-\x7e]+")
 
 def post(ctx: Context, url: str, form: Mapping[str, str | tuple[str, ...]]) -> Reply:
     """Post a form to an endpoint with the client's authentication; list members are sent once for each value."""
+    return _checked(ctx, _post(ctx, url, form, {}, 0))
+
+
+def post_for_tokens(
+    ctx: Context, form: Mapping[str, str | tuple[str, ...]], earlier: Tokens | None = None
+) -> tuple[Reply, Signer | None]:
+    """Post a form to the token endpoint; give the answer and the key that the tokens in it are to be bound to.
+
+    With DPoP (RFC 9449) the request carries a proof; `earlier` are the tokens whose key has to be used, as in a refresh.
+    """
+    url = ctx.endpoint("token")
+    key = proof_key(ctx, earlier)
+    if key is None:
+        return post(ctx, url, form), None
+
+    def attempt(headers: Mapping[str, str], resent: int) -> Reply:
+        return _post(ctx, url, form, headers, resent)
+
+    return _checked(ctx, send_with_proof(ctx, key, "POST", url, attempt)), key
+
+
+def _post(
+    ctx: Context, url: str, form: Mapping[str, str | tuple[str, ...]], more: Mapping[str, str], resent: int
+) -> Reply:
     pairs = [(k, v) for k, vs in form.items() for v in ((vs,) if isinstance(vs, str) else vs)]
-    headers, extra = client_authentication(ctx)
-    return ctx.send("POST", url, headers=headers, form=[*pairs, *extra])
+    headers, extra = client_authentication(ctx, url)
+    return ctx.send("POST", url, headers={**headers, **more}, form=[*pairs, *extra], resent=resent)
 
 
-def client_authentication(ctx: Context) -> tuple[dict[str, str], list[tuple[str, str]]]:
-    """Give the headers and form members that authenticate the client; the secret is read at each use."""
-    provider = ctx.identity_provider()
-    client_id = provider.client_id or ""
-    if provider.auth_method == "none" or provider.client_secret is None:
-        return {}, [("client_id", client_id)] if client_id else []
-    secret = provider.client_secret.read()
-    if provider.auth_method == "client_secret_post":
-        return {}, [("client_id", client_id), ("client_secret", secret)]
-    # RFC 6749, section 2.3.1: id and secret are form-encoded before they are joined and encoded.
-    pair = f"{quote_plus(client_id)}:{quote_plus(secret)}".encode()
-    return {"Authorization": f"Basic {b64encode(pair).decode()}"}, []
+def _checked(ctx: Context, reply: Reply) -> Reply:
+    """Raise for a refusal of what we have signed where more than its code can be told about it."""
+    code = (_json_object(reply) or {}).get("error") if reply.status in {400, 401} else None
+    if not isinstance(code, str):
+        return reply
+    told = f"status {reply.status}, OAuth error {code}"
+    failed = refused_proof(ctx, reply, told, code)
+    if failed is None and ERRORS.get(code) in {Reason.INVALID_CLIENT, Reason.UNAUTHORIZED_CLIENT}:
+        failed = refused_client(ctx, reply, told)
+    if failed is not None:
+        raise StepFailed(failed, Done(facts={Fact.ISSUANCE_OAUTH_ERROR: code}))
+    return reply
 
 
 def read_object(reply: Reply, *, grant_is_ours: bool = True) -> dict[str, object]:
@@ -136,9 +163,16 @@ def read_tokens(ctx: Context, document: Mapping[str, object]) -> Tokens:
         id_token=_text(document, "id_token"),
         token_type=_text(document, "token_type"),
         expires_in=_seconds(document.get("expires_in")),
-        scope=document["scope"] if isinstance(document.get("scope"), str) else None,  # type: ignore[arg-type] # just checked
+        scope=_scopes(ctx, document.get("scope")),
         obtained_at=ctx.now(),
     )
+
+
+def _scopes(ctx: Context, value: object) -> str | None:
+    """Read granted scopes: with spaces between (RFC 6749, section 3.3), but for GitHub, which writes commas."""
+    if not isinstance(value, str):
+        return None
+    return value.replace(",", " ") if ctx.provider is not None and ctx.provider.preset == "github" else value
 
 
 def sendable(token: str) -> str:

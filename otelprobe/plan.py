@@ -21,6 +21,8 @@ _CALLED = {
     "Tokens": "token or login",
     "Cookie": "login with cookie:",
     "Claims": "verify",
+    "AuthorizationCode": "authorize",
+    "DeviceCode": "device",
 }
 """What to add to a flow, by the name of the artifact that it lacks."""
 
@@ -81,10 +83,19 @@ def _plan(flow: Flow, provider: Provider | None, location: str | None) -> FlowPl
         every=flow.interval,
         cron=flow.cron,
         labels=flow.labels,
-        objectives={**flow.objective.as_numbers(), "interval": flow.interval},
+        objectives={**_known_objectives(provider), **flow.objective.as_numbers(), "interval": flow.interval},
         http=flow.http,
         location=location,
     )
+
+
+def _known_objectives(provider: Provider | None) -> Mapping[str, float]:
+    """Give the thresholds that the provider's preset knows; what the flow says wins over them."""
+    if provider is None or provider.preset == "generic":
+        return {}
+    from otelprobe.presets import PRESETS  # noqa: PLC0415 - only providers with a preset need it
+
+    return PRESETS[provider.preset].objectives
 
 
 def _wiring_faults(flow: Flow, provider: Provider | None) -> Iterator[tuple[Path, str]]:
@@ -95,6 +106,8 @@ def _wiring_faults(flow: Flow, provider: Provider | None) -> Iterator[tuple[Path
         where: Path = ("steps", index)
         if step.uses_provider and provider is None:
             yield where, f"step {step.kind} talks to an identity provider: add provider: NAME to the flow"
+        for member, mend in step.misfits(provider):
+            yield (*where, *member.split(".")) if member else where, mend
         yield from _missing_needs(step, provider, made, where)
         yield from _wrong_references(step, made, where)
         yield from _unfilled(step, captured, where)

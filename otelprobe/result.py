@@ -22,6 +22,7 @@ class Fact(StrEnum):
     ISSUANCE_EXPIRES_IN = "issuance.expires_in"
     ISSUANCE_SCOPE_MATCH = "issuance.scope_match"
     ISSUANCE_OAUTH_ERROR = "issuance.oauth_error"
+    LOGIN_FORMS = "login.forms"
     REFRESH_ROTATED = "refresh.rotated"
     INTROSPECTION_ACTIVE = "introspection.active"
     JWT_ALG = "jwt.alg"
@@ -42,6 +43,15 @@ class Fact(StrEnum):
     CONTROL_FORGED = "control.forged.status"
     REJECTION_CASES = "rejection.cases"
     REJECTION_ACCEPTED = "rejection.accepted"
+    CERTIFICATE_COUNT = "certificate.count"
+    CERTIFICATE_TRUSTED = "certificate.trusted"
+    CERTIFICATE_NAME_MATCH = "certificate.name_match"
+    CERTIFICATE_REMAINING = "certificate.remaining"
+    CERTIFICATE_SUBJECTS = "certificate.subjects"
+    CERTIFICATE_ISSUERS = "certificate.issuers"
+    CERTIFICATE_NOT_AFTER = "certificate.not_after"
+    CERTIFICATE_SHA256 = "certificate.sha256"
+    CREDENTIAL_REMAINING = "credential.remaining"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +84,8 @@ class Exchange:
     `url` is safe to publish: no user information, no fragment, every query value `REDACTED`, `${}` left unfilled.
     `start_ns` is Unix time in nanoseconds, `duration` and phases are seconds by the monotonic clock. `clock_skew` is the
     peer's `Date` minus our clock at the middle of the exchange, seconds (resolution 1 s). `control` marks the requests
-    that only serve to tell who is to blame: they are not part of what the user's request would take.
+    that only serve to tell who is to blame: they are not part of what the user's request would take. `handshake` marks
+    one that was a TLS handshake and nothing else: its method is `TLS`, and it has no status.
     """
 
     method: str
@@ -96,6 +107,7 @@ class Exchange:
     tls: TlsFacts | None = None
     clock_skew: float | None = None
     control: bool = False
+    handshake: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +144,18 @@ class CaseResult:
     status: int | None
 
 
+_WORST_FIRST = ("degraded", "unknown", "operational")
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStatus:
+    """What a provider's own status page says: `state` is operational, degraded or unknown, `detail` the page's words."""
+
+    state: str
+    detail: str = ""
+    component: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """What one planned step came to; every planned step has one on every run, skipped ones included.
@@ -162,6 +186,7 @@ class StepResult:
     key_changes: tuple[KeyChange, ...] = ()
     cases: tuple[CaseResult, ...] = ()
     counted: bool = True
+    provider_status: ProviderStatus | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,6 +231,12 @@ class FlowResult:
     def warnings(self) -> tuple[Warn, ...]:
         """Every step's warnings, in order."""
         return tuple(w for s in self.steps for w in s.warnings)
+
+    @property
+    def provider_status(self) -> ProviderStatus | None:
+        """What status pages say: the worst of them where a flow reads several; None where it reads none."""
+        told = [s.provider_status for s in self.steps if s.provider_status is not None]
+        return min(told, key=lambda one: _WORST_FIRST.index(one.state), default=None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,8 @@ def parent_from_environment(environ: Mapping[str, str] = os.environ) -> tuple[in
 def warm_up(plans: Iterable[FlowPlan], tools: Tools) -> None:
     """Load what the plans' steps will need (libraries, trust stores), so that no measured step pays for it."""
     for plan in plans:
+        if plan.provider is not None:
+            plan.provider.warm_up()
         for step in plan.steps:
             step.warm_up()
             for url in step.addresses(plan.provider):
@@ -187,6 +189,7 @@ class _Run:
             expiries=done.expiries,
             key_changes=done.key_changes,
             cases=done.cases,
+            provider_status=done.provider_status,
         )
         return row if failed is None else _failed_row(row, failed)
 

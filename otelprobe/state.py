@@ -41,23 +41,28 @@ class State:
                     self._kept[key] = document
             return self._kept.get(key)
 
-    def save(self, key: str, document: Mapping[str, Any]) -> None:
-        """Keep a document under `key`. It reaches the disk with `flush`: a step that is measured does not wait for a disk."""
+    def save(self, key: str, document: Mapping[str, Any], *, sync: bool = False) -> bool:
+        """Keep a document under `key`; tell whether it will outlive the process.
+
+        It reaches the disk with `flush`, because a step that is measured does not wait for a disk; `sync` writes it now,
+        to the very disk, and says whether that went well: for what cannot be had again.
+        """
         with self._lock:
             if self._kept.get(key) != document:
                 self._kept[key] = dict(document)
                 self._unwritten.add(key)
+        return self.flush(sync=True) if sync else self.durable
 
-    def flush(self) -> None:
-        """Write what was saved since the last time, each file in one move."""
+    def flush(self, *, sync: bool = False) -> bool:
+        """Write what was saved since the last time, each file in one move; tell whether all of it is written."""
         if self._directory is None or not self._unwritten:
-            return
+            return self.durable
         with self._disk:
             with self._lock:
                 documents = {key: self._kept[key] for key in self._unwritten}
                 self._unwritten.clear()
-            for key, document in documents.items():
-                self._write(self._path(key), document)
+            written = [self._write(self._path(key), document, sync=sync) for key, document in documents.items()]
+        return all(written)
 
     def _path(self, key: str) -> Path:
         assert self._directory is not None  # noqa: S101 - callers ask only with a directory
@@ -73,17 +78,23 @@ class State:
             return None
         return document if isinstance(document, dict) else None
 
-    def _write(self, path: Path, document: Mapping[str, Any]) -> None:
+    def _write(self, path: Path, document: Mapping[str, Any], *, sync: bool) -> bool:
         part = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.part")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             part.touch(mode=0o600)
-            part.write_text(json.dumps(document), encoding="utf-8")
+            with part.open("w", encoding="utf-8") as file:
+                file.write(json.dumps(document))
+                if sync:
+                    file.flush()
+                    os.fsync(file.fileno())
             part.replace(path)
         except OSError as error:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
             self.fault = f"state file {path} cannot be written ({error.strerror}); memory between runs is lost"
+            return False
+        return True
 
 
 class Budget:
@@ -111,6 +122,7 @@ class Memory:
     tokens: dict[str, Any] = field(default_factory=dict, repr=False)
     budgets: dict[str, Budget] = field(default_factory=dict)
     skews: dict[str, float] = field(default_factory=dict)
+    nonces: dict[str, str] = field(default_factory=dict, repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def budget(self, provider: str, rate: Rate) -> Budget:

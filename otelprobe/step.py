@@ -13,7 +13,8 @@ from otelprobe.fields import Duration, HttpOptions, JsonPath, SecretRef, find_js
 from otelprobe.http import CREDENTIAL_HEADERS, Http, Redirects, Reply, Request, Wire
 from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
-from otelprobe.result import CaseResult, Expiry, FactValue, KeyChange, Warn
+from otelprobe.result import CaseResult, Expiry, FactValue, KeyChange, ProviderStatus, Warn
+from otelprobe.signing import Signer
 from otelprobe.state import Memory, State
 from otelprobe.template import fill
 from otelprobe.tokens import Key
@@ -28,11 +29,15 @@ A = TypeVar("A", bound=Artifact)
 
 @dataclass(frozen=True, slots=True)
 class ProviderMetadata(Artifact):
-    """What a discovery document says (RFC 8414, OpenID Connect Discovery). `document` is the whole of it."""
+    """What a discovery document says (RFC 8414, OpenID Connect Discovery). `document` is the whole of it.
+
+    `mutual_tls` has the endpoints for clients that show a certificate (RFC 8705, section 5).
+    """
 
     issuer: str
     endpoints: Mapping[str, str]
     document: Mapping[str, object] = field(repr=False)
+    mutual_tls: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +49,41 @@ class KeySet(Artifact):
 
 
 @dataclass(frozen=True, slots=True)
+class AuthorizationCode(Artifact):
+    """What a log-in at the authorization endpoint gave, and what its exchange and the ID token have to fit.
+
+    `verifier` is the secret of PKCE (RFC 7636); `nonce`, `max_age` (seconds) and `scope` are as they were asked for.
+    """
+
+    code: str = field(repr=False)
+    redirect_uri: str
+    verifier: str | None = field(default=None, repr=False)
+    nonce: str | None = field(default=None, repr=False)
+    max_age: float | None = None
+    scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceCode(Artifact):
+    """What a device authorization endpoint gave (RFC 8628). `interval` is in seconds.
+
+    `completed` says that somebody has logged in and agreed, as far as the pages told.
+    """
+
+    code: str = field(repr=False)
+    interval: float
+    completed: bool = False
+    scope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Tokens(Artifact):
     """What a token endpoint or a log-in issued.
 
     `obtained_at` is Unix time; `cached` says that it was not issued in this run, `for_resource` that it was asked for with
-    an audience or resource of its own.
+    an audience or resource of its own. `proof_key` is the key that it was asked to be bound to (RFC 9449). `issued_type`
+    tells what kind of token `access` is where it is no access token (RFC 8693). `authorization` is the code that they were
+    given for.
     """
 
     access: str = field(repr=False)
@@ -60,6 +95,9 @@ class Tokens(Artifact):
     obtained_at: float = 0.0
     cached: bool = False
     for_resource: bool = False
+    proof_key: Signer | None = field(default=None, repr=False)
+    issued_type: str | None = None
+    authorization: AuthorizationCode | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +130,7 @@ class Done:
     expiries: tuple[Expiry, ...] = ()
     key_changes: tuple[KeyChange, ...] = ()
     cases: tuple[CaseResult, ...] = ()
+    provider_status: ProviderStatus | None = None
 
 
 class StepFailed(CheckFailed):
@@ -152,13 +191,17 @@ class Context:
             raise LookupError("the flow has no provider")
         return self.provider
 
-    def endpoint(self, name: str) -> str:
-        """Give a provider endpoint: from the flow file, else from the discovery document."""
+    def endpoint(self, name: str, *, alias: bool = True) -> str:
+        """Give a provider endpoint: from the flow file, else from the discovery document.
+
+        `alias` False: also a client with a certificate is given the endpoint that others use.
+        """
         provider = self.identity_provider()
         url = provider.endpoints.get(name)  # type: ignore[call-overload] # names are checked by ENDPOINTS
         metadata = self.find(ProviderMetadata)
         if url is None and metadata is not None:
-            url = metadata.endpoints.get(name)
+            aliases = metadata.mutual_tls if alias and self.options.client_cert is not None else {}
+            url = aliases.get(name) or metadata.endpoints.get(name)
         if url is None:
             member = "jwks_uri" if name == "jwks" else f"{name}_endpoint"
             raise CheckFailed(
@@ -180,6 +223,7 @@ class Context:
         redirects: Redirects = Redirects.NONE,
         control: bool = False,
         credential_headers: frozenset[str] | None = None,
+        resent: int = 0,
     ) -> Reply:
         """Send one request within the step's deadline; CheckFailed with a transport reason if no answer came."""
         content: dict[str, str] = {}
@@ -199,6 +243,7 @@ class Context:
             redirects=redirects,
             control=control,
             credential_headers=(credential_headers or CREDENTIAL_HEADERS) | self._secret_headers(),
+            resent=resent,
         )
         return self.http.send(request, self.wire)
 
@@ -306,6 +351,11 @@ class Step:
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Say what does not fit together in this step: pairs of member and mend."""
+        yield from ()
+
+    def misfits(self, provider: Provider | None) -> Iterator[tuple[str, str]]:
+        """Say what does not fit the flow's provider, by what its preset knows: pairs of member and mend."""
+        _ = provider
         yield from ()
 
     @property

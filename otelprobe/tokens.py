@@ -717,6 +717,74 @@ def generate_key(alg: str) -> "AllowedPrivateKeys | bytes":
     return ec.generate_private_key(named[curves[0]])
 
 
+def private_key(text: str) -> "tuple[AllowedPrivateKeys, Mapping[str, Any]]":
+    """Read a private key in PEM or JWK form; give it with its public JWK, which has the kid and alg that the JWK names.
+
+    ValueError says what is wrong, never what the text holds.
+    """
+    if "PRIVATE KEY-----" in text:
+        key = _private_pem(text.encode())
+        return key, public_jwk(key)
+    try:
+        jwk = json.loads(text)
+    except (ValueError, RecursionError):
+        jwk = None
+    if not isinstance(jwk, dict) or "kty" not in jwk:
+        raise ValueError("no private key in PEM or JWK form")
+    key = _private_jwk(jwk)
+    return key, public_jwk(key, kid=_text(jwk, "kid"), alg=_text(jwk, "alg"))
+
+
+def _private_pem(pem: bytes) -> "AllowedPrivateKeys":
+    from cryptography.hazmat.primitives import serialization  # noqa: PLC0415 - see the module's docstring
+
+    try:
+        key: Any = serialization.load_pem_private_key(pem, password=None)
+        if signing_algorithms(public_jwk(key)):
+            return key  # type: ignore[no-any-return]  # its public half says that it is one that signs
+    except TypeError:
+        raise ValueError("the private key is encrypted: give it without a password") from None
+    except _foreign_errors():
+        pass
+    raise ValueError("no private key in PEM form that can sign tokens")
+
+
+def _private_jwk(jwk: Mapping[str, Any]) -> "AllowedPrivateKeys":
+    usual = next(iter(signing_algorithms(jwk)), None)
+    if usual is None or jwk["kty"] == "oct":
+        raise ValueError("the JWK is of no type that has a private key (RSA, EC, OKP)")
+    try:
+        key: Any = _algorithms()[usual].from_jwk(dict(jwk))
+    except _foreign_errors():
+        raise ValueError("the JWK's parameters cannot be read") from None
+    if not hasattr(key, "private_bytes"):
+        raise ValueError("the JWK is a public key: the private one is needed")
+    return key  # type: ignore[no-any-return]  # just asked whether it is a private key
+
+
+def signing_algorithms(jwk: Mapping[str, Any]) -> tuple[str, ...]:
+    """Give the algorithms that a key of this type and curve signs with, the usual one first."""
+    return tuple(a for a, family in _FAMILIES.items() if _in_family(str(jwk.get("kty")), jwk.get("crv"), family))
+
+
+def thumbprint(jwk: Mapping[str, Any]) -> str:
+    """Give the RFC 7638 thumbprint of a public JWK; empty for a key of no known type."""
+    return _thumbprint(str(jwk.get("kty")), jwk) or ""
+
+
+def certificate_thumbprint(pem: bytes) -> str:
+    """Give `x5t#S256` of the first certificate in a PEM text (RFC 8705, section 3.1); ValueError if there is none."""
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415 - see the module's docstring
+    from cryptography.x509 import load_pem_x509_certificates  # noqa: PLC0415
+
+    return digest(load_pem_x509_certificates(pem)[0].public_bytes(Encoding.DER))
+
+
+def digest(value: bytes) -> str:
+    """Give SHA-256 in base64url, as `ath`, `jkt` and `x5t#S256` are written."""
+    return _encoded(sha256(value).digest())
+
+
 def sign(
     claims: Mapping[str, Any],
     key: "AllowedPrivateKeys | str | bytes",

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import requests
 
+from otelprobe.__main__ import main
 from otelprobe.reasons import Blame, Counts, Outcome, Reason
 from otelprobe.result import Fact
 from otelprobe.state import Memory
@@ -41,10 +42,10 @@ class Nanoidp:
     be taken by somebody else in between, and the first request simply waits until the server is up.
     """
 
-    def __init__(self, directory: Path, profile: str) -> None:
+    def __init__(self, directory: Path, profile: str, settings: str = SETTINGS, users: str = USERS) -> None:
         directory.mkdir()
-        (directory / "settings.yaml").write_text(SETTINGS.replace("KEYS", str(directory / "keys")), encoding="utf-8")
-        (directory / "users.yaml").write_text(USERS, encoding="utf-8")
+        (directory / "settings.yaml").write_text(settings.replace("KEYS", str(directory / "keys")), encoding="utf-8")
+        (directory / "users.yaml").write_text(users, encoding="utf-8")
         self._log = directory / "log"
         with socket.create_server(("127.0.0.1", 0)) as listener, self._log.open("wb") as log:
             port = listener.getsockname()[1]
@@ -119,6 +120,17 @@ def strict(profiles: dict[str, Nanoidp]) -> Nanoidp:
 def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CLIENT_SECRET", SECRET)
     monkeypatch.setenv("PASSWORD", PASSWORD)
+
+
+@pytest.mark.parametrize("profile", ["weak", "strict"])
+def test_what_init_writes_runs(profiles: dict[str, Nanoidp], profile: str, tmp_path: Path) -> None:
+    """From nothing but the issuer to a verified token; the audience, which nobody can guess, is the one warning."""
+    file = tmp_path / "written.yaml"
+    assert main(["init", profiles[profile].wait().issuer, "--output-file", str(file)]) == 0
+    result = run_text(tmp_path, file.read_text(encoding="utf-8"))
+    assert passed(result)
+    assert [row.step for row in result.steps] == ["discover", "keys", "token", "verify"]
+    assert [w.reason for w in result.warnings] == [Reason.AUDIENCE_MISMATCH]
 
 
 def test_whole_flow_on_weak_profile(weak: Nanoidp, tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ def _flow(plan: FlowPlan, *, ours: bool) -> Iterator[str]:
     yield f"flow {plan.name}  {when}, deadline {_seconds(plan.deadline)}{'' if ours else '  (another shard)'}"
     if plan.provider is not None:
         provider = plan.provider
-        secret = f", secret *** from {provider.client_secret.source}" if provider.client_secret else ""
+        secret = "".join(
+            f", {member.replace('client_secret', 'secret')} *** from {s.source}" for member, s in provider.secrets()
+        )
         yield f"  provider {provider.name}  {provider.issuer}"
         yield f"    client {provider.client_id or '-'} by {provider.auth_method}{secret}"
         yield from (f"    endpoint {name}  {url}" for name, url in provider.endpoints.items())

@@ -8,7 +8,7 @@ from typing import Any
 
 from otelprobe.cli.timestamp import rfc3339
 from otelprobe.reasons import VERDICTS, Reason
-from otelprobe.result import Exchange, FactValue, FlowResult, StepResult, TlsFacts
+from otelprobe.result import Exchange, FactValue, FlowResult, ProviderStatus, StepResult, TlsFacts
 
 VERSION = 1
 """The version of the document. Fields may be added under the same version; a renamed or removed one raises it."""
@@ -60,6 +60,7 @@ def _flow(result: FlowResult) -> dict[str, Any]:
         "security": result.reason is not None and VERDICTS[result.reason].security,
         "span_id": f"{result.span_id:016x}",
         "run_id": result.run_id,
+        "provider_status": _status(result.provider_status),
     }
 
 
@@ -91,7 +92,14 @@ def _step(step: StepResult) -> dict[str, Any]:
         "cases": [{"case": c.case, "accepted": c.accepted, "status": c.status} for c in step.cases],
         "expiries": [{"subject": e.subject, "name": e.name, "remaining": _seconds(e.remaining)} for e in step.expiries],
         "key_changes": [{"change": c.change, "kid": c.kid} for c in step.key_changes],
+        "provider_status": _status(step.provider_status),
     }
+
+
+def _status(status: ProviderStatus | None) -> dict[str, Any] | None:
+    if status is None:
+        return None
+    return {"state": status.state, "detail": status.detail or None, "component": status.component}
 
 
 def _http(exchange: Exchange) -> dict[str, Any]:
@@ -115,6 +123,7 @@ def _http(exchange: Exchange) -> dict[str, Any]:
         "tls": _tls(exchange.tls),
         "started_at": rfc3339(exchange.start_ns),
         "span_id": f"{exchange.span_id:016x}",
+        "handshake": exchange.handshake,
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from otelprobe.cli.terminal import Line, Piece, Style, cells, harmless, pad, seconds, wrap
 from otelprobe.cli.timestamp import rfc3339
 from otelprobe.reasons import VERDICTS, Blame, Counts, Layer, Outcome, Reason
-from otelprobe.result import FlowResult, StepResult
+from otelprobe.result import FlowResult, ProviderStatus, StepResult
 
 BLAMED = {
     Blame.PROVIDER: "whoever runs the identity provider",
@@ -100,11 +100,24 @@ def _failure(result: FlowResult, width: int) -> Iterator[Line]:
         yield from labelled("counts", SPENT[result.counts], width)
     if result.detail:
         yield from labelled("detail", harmless(result.detail), width)
+    if result.provider_status is not None:
+        yield from labelled("status", status_words(result.provider_status), width)
     if result.reason:
         yield from labelled("check", VERDICTS[result.reason].help, width, Style.BOLD)
     also = [p.value for p in failed.problems if p is not result.reason] if failed else []
     if also:
         yield from labelled("also", ", ".join(also), width)
+
+
+def status_words(status: ProviderStatus) -> str:
+    """Say what a provider's status page says."""
+    part = f" of {harmless(status.component)}" if status.component else ""
+    detail = f": {harmless(status.detail)}" if status.detail else ""
+    if status.state == "degraded":
+        return f"the provider's status page admits a problem{detail or part}"
+    if status.state == "operational":
+        return f"the provider's status page shows no problem{part}"
+    return f"the provider's status page could not be read{detail}"
 
 
 def security_mark(reason: Reason | None) -> Line:

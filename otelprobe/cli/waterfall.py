@@ -23,7 +23,7 @@ from otelprobe.cli.terminal import (
     wrap,
 )
 from otelprobe.cli.timeline import CONTROL_FILL, Timeline
-from otelprobe.cli.verdict import security_mark, verdict_lines
+from otelprobe.cli.verdict import security_mark, status_words, verdict_lines
 from otelprobe.reasons import Layer, Outcome, Reason
 from otelprobe.result import Exchange, FlowResult, Phases, StepResult
 
@@ -205,6 +205,9 @@ def _notes(step: StepResult) -> Iterator[tuple[str, Style]]:
             yield f"✓ {harmless(case.case)} refused ({status})", Style.DIM
     for change in step.key_changes:
         yield f"key {harmless(change.kid)} {harmless(change.change).replace('_', ' ')}", Style.DOUBT
+    if step.provider_status is not None:
+        good = step.provider_status.state == "operational"
+        yield status_words(step.provider_status), Style.DIM if good else Style.DOUBT
     for expiry in step.expiries:
         ends = f"ends in {span_of_time(expiry.remaining)}" if expiry.remaining > 0 else "has ended"
         yield f"{harmless(expiry.subject)} {harmless(expiry.name)} {ends}", Style.DIM
@@ -256,6 +259,8 @@ def _answer(exchange: Exchange, style: Style = Style.PLAIN) -> Line:
     """Say what came: a status, a reason, or that it was a control or sent again."""
     words = [str(exchange.status)] if exchange.status is not None else []
     words += [exchange.reason.value] if exchange.reason else []
+    if exchange.handshake and not words:
+        words = ["handshake"]
     line = [Piece(" ".join(words) or "no answer", style)]
     if exchange.resend_count:
         line.append(Piece(f"  resend {exchange.resend_count}", Style.DIM))
@@ -264,6 +269,8 @@ def _answer(exchange: Exchange, style: Style = Style.PLAIN) -> Line:
 
 def _answer_style(exchange: Exchange, *, passed: bool) -> Style:
     """Colour an answer by what it means to the step: a refusal that was wanted is not bad, nor is a bad step's 200 good."""
+    if exchange.handshake and exchange.reason is None:
+        return Style.GOOD if passed else Style.PLAIN
     if exchange.status is None or exchange.reason is not None:
         return Style.BAD
     if exchange.status < 400:
@@ -280,6 +287,8 @@ def _target(exchange: Exchange) -> str:
         scheme, path = "", ""
     host = f"[{exchange.host}]" if ":" in exchange.host else exchange.host
     port = "" if exchange.port == {"https": 443, "http": 80}.get(scheme) else f":{exchange.port}"
+    if exchange.handshake:
+        return harmless(f"{exchange.method} {host}{port}")
     return harmless(f"{exchange.method} {host}{port}{path or '/'}")
 
 

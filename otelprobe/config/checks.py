@@ -39,8 +39,8 @@ def _unreadable(place: Place, path: tuple[str | int, ...], secret: SecretRef) ->
 
 def _secrets(config: Config) -> Iterator[tuple[Place, tuple[str | int, ...], SecretRef]]:
     for name, provider in config.providers.items():
-        if provider.client_secret is not None:
-            yield config.provider_places[name], ("client_secret",), provider.client_secret
+        for member, secret in provider.secrets():
+            yield config.provider_places[name], tuple(member.split(".")), secret
         for secret in provider.http.secrets():
             yield config.provider_places[name], ("http", "headers"), secret
     for flow in config.flows:

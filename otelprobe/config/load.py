@@ -7,6 +7,7 @@ from otelprobe.config.decode import decode
 from otelprobe.config.document import Document, read_document
 from otelprobe.config.faults import ConfigError, Fault, nearest
 from otelprobe.config.models import Config, FlowFile, Place, Telemetry
+from otelprobe.provider import Provider
 
 SUFFIXES = frozenset({".yaml", ".yml"})
 
@@ -30,13 +31,22 @@ def load(paths: Sequence[Path]) -> Config:
         raise ConfigError(faults)
     good = [file for file in files if file is not None]
     return Config(
-        providers={name: provider for file in good for name, provider in file.providers.items()},
+        providers={name: _filled(provider) for file in good for name, provider in file.providers.items()},
         flows=tuple(flow for file in good for flow in file.flows),
         telemetry=next((file.telemetry for file in good if file.telemetry is not None), Telemetry()),
         flow_places=places["flows"],
         provider_places=places["providers"],
         telemetry_place=telemetry_places[0] if telemetry_places else None,
     )
+
+
+def _filled(provider: Provider) -> Provider:
+    """Fill in what the provider's preset knows."""
+    if provider.preset == "generic":
+        return provider
+    from otelprobe.presets import filled  # noqa: PLC0415 - only providers with a preset need it
+
+    return filled(provider)
 
 
 def _documents(paths: Sequence[Path], faults: list[Fault]) -> Iterator[Document]:

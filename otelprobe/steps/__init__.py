@@ -19,6 +19,12 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "introspect": "Introspect",
         "revoke": "Revoke",
         "userinfo": "UserInfo",
+        "authorize": "Authorize",
+        "device": "Device",
+        "id_token": "IdToken",
+        "certificate": "Certificate",
+        "credential_expiry": "CredentialExpiry",
+        "status_page": "StatusPage",
     }
 )
 """Kind to class name; the module is named as the kind. Modules are imported only for the kinds that a flow file uses."""

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from otelprobe.credentials import Auth, Credential, choose
+from otelprobe.credentials import Auth, Credential, choose, send_credential
 from otelprobe.fields import SecretRef, Url, header_faults, literal_secrets
 from otelprobe.http import Reply
 from otelprobe.judge import Trial
@@ -53,13 +53,14 @@ class Call(Step):
     def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
         """Need what the credential is made from, where a step is named for it."""
         _ = provider
-        if self.auth.bearer is not None:
+        if self.auth.token_step is not None:
             return (Tokens,)
         return (Cookie,) if self.auth.cookie is not None else ()
 
     def references(self) -> tuple[tuple[tuple[str, ...], str], ...]:
         """Name the steps that the credential comes from, besides `use`."""
-        named = ((("auth", "bearer"), self.auth.bearer), (("auth", "cookie"), self.auth.cookie))
+        auth = self.auth
+        named = ((("auth", "bearer"), auth.bearer), (("auth", "dpop"), auth.dpop), (("auth", "cookie"), auth.cookie))
         return (*super().references(), *((member, name) for member, name in named if name is not None))
 
     def addresses(self, provider: Provider | None) -> tuple[str, ...]:
@@ -79,9 +80,9 @@ class Call(Step):
         """Say what does not fit together."""
         if sum(part is not None for part in (self.json, self.form, self.body)) > 1:
             yield "body", "a call has at most one of json, form and body"
-        if self.auth.bearer is not None and self.use is not None:
-            yield "use", "auth: {bearer: ...} already says whose token to use"
-        hidden = [n for n in self.headers if n.lower() in {"authorization", "cookie", "proxy-authorization"}]
+        if self.auth.token_step is not None and self.use is not None:
+            yield "use", "auth: {bearer: ...} and {dpop: ...} already say whose token to use"
+        hidden = [n for n in self.headers if n.lower() in {"authorization", "cookie", "dpop", "proxy-authorization"}]
         if hidden:
             yield "headers", f"{hidden[0]} holds a secret: use auth instead, so that it never shows"
         for name in literal_secrets(self.headers):
@@ -103,16 +104,22 @@ class Call(Step):
         return Done(reply=reply)
 
     def _send(self, ctx: Context, credential: Credential, *, control: bool) -> Reply:
-        body = None if self.body is None else filled(ctx, self.body).encode()
-        return ctx.send(
-            self.method,
-            credential.url(filled(ctx, self.url)),
-            headers={**{k: fill(v, ctx.captured) for k, v in self.headers.items()}, **credential.headers()},
-            json=None if self.json is None else fill_all(self.json, ctx.captured),
-            form=None if self.form is None else {k: fill(v, ctx.captured) for k, v in self.form.items()},
-            body=body,
-            safe_url=self.url,
-            redirects=self.follow,
-            control=control,
-            credential_headers=credential.header_names,
-        )
+        url = credential.url(filled(ctx, self.url))
+
+        def attempt(more: Mapping[str, str], resent: int) -> Reply:
+            own = {k: fill(v, ctx.captured) for k, v in self.headers.items()}
+            return ctx.send(
+                self.method,
+                url,
+                headers={**own, **credential.headers(), **more},
+                json=None if self.json is None else fill_all(self.json, ctx.captured),
+                form=None if self.form is None else {k: fill(v, ctx.captured) for k, v in self.form.items()},
+                body=None if self.body is None else filled(ctx, self.body).encode(),
+                safe_url=self.url,
+                redirects=self.follow,
+                control=control,
+                credential_headers=credential.header_names,
+                resent=resent,
+            )
+
+        return send_credential(ctx, credential, self.method, url, attempt)

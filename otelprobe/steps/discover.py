@@ -9,7 +9,7 @@ from urllib.parse import urlsplit, urlunsplit
 from otelprobe.fields import is_loopback
 from otelprobe.http import Redirects, Reply
 from otelprobe.oauth import refuse_failures
-from otelprobe.provider import ENDPOINTS
+from otelprobe.provider import ENDPOINTS, Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Warn
 from otelprobe.step import Artifact, Context, Done, ProviderMetadata, Step
@@ -43,12 +43,19 @@ class Discover(Step):
     )
     default_redirects: ClassVar[Redirects] = Redirects.SAME_ORIGIN
 
+    def misfits(self, provider: Provider | None) -> Iterator[tuple[str, str]]:
+        """Say that the provider has no discovery document."""
+        if provider is not None and provider.preset != "generic":
+            from otelprobe.presets import discover_faults  # noqa: PLC0415 - only providers with a preset need it
+
+            yield from discover_faults(provider)
+
     def run(self, ctx: Context) -> Done:
         """Fetch and check; makes ProviderMetadata."""
         provider = ctx.identity_provider()
         reply, required = self._fetch(ctx, provider.issuer, provider.discovery)
         document = _read(reply)
-        _check_issuer(document, provider.issuer)
+        _check_issuer(document, provider)
         missing = [m for m in _NEEDED if not isinstance(document.get(m), str)]
         if missing:
             raise CheckFailed(Reason.DISCOVERY_INVALID, f"the discovery document has no {', '.join(missing)}")
@@ -58,7 +65,7 @@ class Discover(Step):
         warnings = (
             (Warn(Reason.DISCOVERY_INVALID, f"required members are missing: {', '.join(absent)}"),) if absent else ()
         )
-        metadata = ProviderMetadata(provider.issuer, _endpoints(document), document)
+        metadata = ProviderMetadata(provider.issuer, _endpoints(document), document, _aliases(ctx, document))
         return Done(makes=(metadata,), warnings=warnings, reply=reply)
 
     def _fetch(self, ctx: Context, issuer: str, form: str) -> tuple[Reply, tuple[str, ...]]:
@@ -113,15 +120,36 @@ def _raise_unavailable(reply: Reply) -> None:
     raise CheckFailed(Reason.DISCOVERY_UNAVAILABLE, f"status {reply.status}")
 
 
-def _check_issuer(document: Mapping[str, object], issuer: str) -> None:
+def _check_issuer(document: Mapping[str, object], provider: Provider) -> None:
     found = document.get("issuer")
-    if isinstance(found, str) and found != issuer:
-        raise CheckFailed(Reason.DISCOVERY_ISSUER_MISMATCH, f"issuer is {shown(found)}, configured is {issuer}")
+    if (
+        not isinstance(found, str)
+        or found == provider.issuer
+        or (provider.preset != "generic" and _fits(provider, found))
+    ):
+        return
+    raise CheckFailed(Reason.DISCOVERY_ISSUER_MISMATCH, f"issuer is {shown(found)}, configured is {provider.issuer}")
+
+
+def _fits(provider: Provider, found: str) -> bool:
+    from otelprobe.presets import issuer_fits  # noqa: PLC0415 - only providers with a preset need it
+
+    return issuer_fits(provider, found)
 
 
 def _endpoints(document: Mapping[str, object]) -> dict[str, str]:
     members = {name: "jwks_uri" if name == "jwks" else f"{name}_endpoint" for name in ENDPOINTS}
     return {name: str(document[m]) for name, m in members.items() if isinstance(document.get(m), str)}
+
+
+def _aliases(ctx: Context, document: Mapping[str, object]) -> dict[str, str]:
+    """Give the endpoints for clients that show a certificate (RFC 8705, section 5), checked where they will be asked."""
+    aliases = document.get("mtls_endpoint_aliases")
+    if not isinstance(aliases, dict) or ctx.options.client_cert is None:
+        return {}
+    _refuse_broken_endpoints(aliases)
+    _refuse_plain_endpoints(aliases, allowed=bool(ctx.options.insecure_http))
+    return _endpoints(aliases)
 
 
 def _refuse_broken_endpoints(document: Mapping[str, object]) -> None:

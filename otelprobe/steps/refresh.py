@@ -4,13 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from otelprobe.binding import check_binding
 from otelprobe.expect import Expect
 from otelprobe.http import Reply
-from otelprobe.oauth import post, read_object, read_tokens
+from otelprobe.oauth import post_for_tokens, read_object, read_tokens
 from otelprobe.provider import Provider
 from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Reason
 from otelprobe.result import Fact, FactValue
+from otelprobe.signing import Signer
 from otelprobe.step import Artifact, Context, Done, Step, StepFailed, Tokens, needs_endpoint
+from otelprobe.successors import replaced
 
 _NO_REFUSAL = frozenset(
     {
@@ -67,7 +70,7 @@ class Refresh(Step):
                 counts=Counts.NONE,
             )
         self._spend(ctx)
-        reply = self._post(ctx, old.refresh)
+        reply, key = self._post(ctx, old, old.refresh)
         try:
             new = read_tokens(ctx, read_object(reply, grant_is_ours=False))
         except CheckFailed as failed:
@@ -80,19 +83,22 @@ class Refresh(Step):
         kept = Tokens(
             access=new.access,
             refresh=new.refresh or old.refresh,
-            id_token=new.id_token or old.id_token,
+            id_token=new.id_token,
             token_type=new.token_type,
             expires_in=new.expires_in,
             scope=new.scope or old.scope,
             obtained_at=new.obtained_at,
             for_resource=old.for_resource,
+            proof_key=key,
         )
+        warnings = replaced(ctx, old.refresh, kept.refresh)
         ctx.memory.spend(old.access, old.refresh, kept.refresh)
-        done = Done(makes=(kept,), facts=facts, reply=reply)
+        done = Done(makes=(kept,), facts=facts, reply=reply, warnings=warnings)
         try:
+            check_binding(ctx, kept)
             self._check_rotation(rotated)
             if self.expect.reuse_refused:
-                self._check_reuse(ctx, old.refresh)
+                self._check_reuse(ctx, old, old.refresh)
         except CheckFailed as failed:
             # What was issued is alive all the same: a clean-up step has to revoke it.
             raise StepFailed(failed, done) from None
@@ -103,9 +109,9 @@ class Refresh(Step):
         if provider.budget and not ctx.memory.budget(provider.name, provider.budget).take(ctx.clock.monotonic()):
             raise CheckFailed(Reason.BUDGET_EXHAUSTED, f"the budget of provider {provider.name} is used up")
 
-    def _post(self, ctx: Context, refresh_token: str) -> Reply:
+    def _post(self, ctx: Context, old: Tokens, refresh_token: str) -> tuple[Reply, Signer | None]:
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token, **self.params}
-        return post(ctx, ctx.endpoint("token"), {**form, "scope": self.scope} if self.scope else form)
+        return post_for_tokens(ctx, {**form, "scope": self.scope} if self.scope else form, old)
 
     def _check_rotation(self, rotated: bool) -> None:
         wanted = self.expect.rotated
@@ -115,10 +121,10 @@ class Refresh(Step):
             raise CheckFailed(Reason.REFRESH_NOT_ROTATED, "the same refresh token came back, or none")
         raise CheckFailed(Reason.ASSERTION_FAILED, "the refresh token was rotated, expected is that it stays")
 
-    def _check_reuse(self, ctx: Context, old: str) -> None:
+    def _check_reuse(self, ctx: Context, old: Tokens, refresh_token: str) -> None:
         """Try the old refresh token. Only an OAuth error or a 4xx is a refusal: an outage or a rate limit proves nothing."""
         self._spend(ctx)
-        reply = self._post(ctx, old)
+        reply, _ = self._post(ctx, old, refresh_token)
         try:
             accepted = "access_token" in read_object(reply, grant_is_ours=False)
         except CheckFailed as failed:

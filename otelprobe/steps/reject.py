@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from otelprobe.credentials import Auth, Credential
+from otelprobe.credentials import Auth, Credential, of_tokens, send_credential
 from otelprobe.fields import Url, header_faults, literal_secrets
 from otelprobe.http import Reply
 from otelprobe.pages import classify_page, is_login_page
@@ -96,7 +96,7 @@ class Reject(Step):
     """Added to every request; no credentials."""
 
     auth: Auth = field(default_factory=Auth)
-    """The good token, if not the latest: `bearer` and `scheme` only."""
+    """The good token, if not the latest: `bearer`, `dpop` and `scheme` only."""
 
     cases: tuple[Case, ...] = ("no_token", "garbage", "tampered", "alg_none", "forged_key")
     """Which bad credentials are offered; default: all."""
@@ -115,8 +115,8 @@ class Reject(Step):
 
     def references(self) -> tuple[tuple[tuple[str, ...], str], ...]:
         """Name the step that the good token comes from."""
-        named = ((("auth", "bearer"), self.auth.bearer),) if self.auth.bearer is not None else ()
-        return (*super().references(), *named)
+        named = ((("auth", "bearer"), self.auth.bearer), (("auth", "dpop"), self.auth.dpop))
+        return (*super().references(), *((member, name) for member, name in named if name is not None))
 
     def addresses(self, provider: Provider | None) -> tuple[str, ...]:
         """Give the URL that is asked."""
@@ -132,10 +132,10 @@ class Reject(Step):
         if not self.cases:
             yield "cases", "an empty list checks nothing: name the cases, or leave it out for all of them"
         if self.auth.api_key or self.auth.basic or self.auth.cookie or self.auth.none:
-            yield "auth", "reject offers bad tokens: auth takes bearer and scheme here"
-        if self.auth.bearer is not None and self.use is not None:
-            yield "use", "auth: {bearer: ...} already says whose token to use"
-        hidden = [n for n in self.headers if n.lower() in {"authorization", "cookie", "proxy-authorization"}]
+            yield "auth", "reject offers bad tokens: auth takes bearer, dpop and scheme here"
+        if self.auth.token_step is not None and self.use is not None:
+            yield "use", "auth: {bearer: ...} and {dpop: ...} already say whose token to use"
+        hidden = [n for n in self.headers if n.lower() in {"authorization", "cookie", "dpop", "proxy-authorization"}]
         if hidden:
             yield "headers", f"{hidden[0]} holds a secret: use auth instead, so that it never shows"
         for name in literal_secrets(self.headers):
@@ -147,8 +147,8 @@ class Reject(Step):
 
     def run(self, ctx: Context) -> Done:
         """Send the good token, every bad one, the good one again; then judge."""
-        token = ctx.need(Tokens, self.auth.bearer or self.use).access
-        good = Credential("token", token, "Bearer" if self.auth.scheme is None else self.auth.scheme)
+        tokens = ctx.need(Tokens, self.auth.token_step or self.use)
+        token, good = tokens.access, of_tokens(tokens, self.auth)
         before = self._control(ctx, good)
         cases, warnings = self._feasible(token)
         answers = list(self._offer(ctx, good, cases))
@@ -193,20 +193,23 @@ class Reject(Step):
                 return
 
     def _send(self, ctx: Context, case: str, credential: Credential) -> _Answer:
-        try:
-            reply = ctx.send(
+        url = filled(ctx, self.url)
+
+        def attempt(more: Mapping[str, str], resent: int) -> Reply:
+            own = {name: fill(value, ctx.captured) for name, value in self.headers.items()}
+            return ctx.send(
                 self.method,
-                filled(ctx, self.url),
-                headers={
-                    **{name: fill(value, ctx.captured) for name, value in self.headers.items()},
-                    **credential.headers(),
-                    "X-Otelprobe-Case": case,
-                },
+                url,
+                headers={**own, **credential.headers(), "X-Otelprobe-Case": case, **more},
                 safe_url=self.url,
                 redirects=self.follow,
                 control=True,
                 credential_headers=credential.header_names,
+                resent=resent,
             )
+
+        try:
+            reply = send_credential(ctx, credential, self.method, url, attempt)
         except CheckFailed as failed:
             return _Answer(case, failed=failed)
         return _Answer(case, reply)

@@ -1,9 +1,11 @@
 """Ask the provider's userinfo endpoint with the access token (OpenID Connect Core, section 5.3)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 from otelprobe.challenge import bearer_challenge, parse_challenges
+from otelprobe.credentials import Auth, of_tokens, send_credential
 from otelprobe.http import Reply
 from otelprobe.oauth import read_object, refuse_failures
 from otelprobe.provider import Provider
@@ -29,8 +31,13 @@ class UserInfo(Step):
     def run(self, ctx: Context) -> Done:
         """Fetch; `sub` is required in the answer. A signed answer (JWT) is accepted as it is."""
         tokens = ctx.need(Tokens, self.use)
-        headers = {"Authorization": f"Bearer {tokens.access}", "Accept": "application/json, application/jwt"}
-        reply = ctx.send("GET", ctx.endpoint("userinfo"), headers=headers, redirects=self.follow)
+        url, credential = ctx.endpoint("userinfo"), of_tokens(tokens, Auth())
+
+        def attempt(more: Mapping[str, str], resent: int) -> Reply:
+            headers = {"Accept": "application/json, application/jwt", **credential.headers(), **more}
+            return ctx.send("GET", url, headers=headers, redirects=self.follow, resent=resent)
+
+        reply = send_credential(ctx, credential, "GET", url, attempt)
         refuse_failures(reply)
         if reply.status in {401, 403}:
             challenge = bearer_challenge(parse_challenges(reply.values("WWW-Authenticate")))

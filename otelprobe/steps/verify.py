@@ -5,44 +5,40 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, ClassVar
-from urllib.parse import urlsplit
 
 from otelprobe.expect import ValueMatcher
 from otelprobe.fields import Duration, DurationOrZero, Scalar, SecretRef
 from otelprobe.http import Redirects
-from otelprobe.jwks import fetch_key_set, note_token, withdrawn_kids
+from otelprobe.jwks import fetch_key_set, note_token
 from otelprobe.provider import Provider
-from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Reason
-from otelprobe.result import Fact, FactValue, Warn
-from otelprobe.state import Memory
+from otelprobe.reasons import CheckFailed, Layer, Reason
+from otelprobe.result import Warn
 from otelprobe.step import Artifact, Claims, Context, Done, KeySet, ProviderMetadata, Step, StepFailed, Tokens
+from otelprobe.token_check import (
+    advertised_algorithms,
+    explained_by_clock,
+    failure,
+    issued_when,
+    parsed,
+    skew_facts,
+    verify_published,
+    with_claimed_skew,
+)
 from otelprobe.tokens import (
-    ASYMMETRIC,
     SYMMETRIC,
     AlgorithmName,
     Jwt,
     Key,
     Policy,
-    Problem,
     Verification,
-    format_of,
     load_crypto,
-    parse,
     parse_key_set,
     pem_key,
     problem_facts,
     secret_key,
     time_claim,
-    time_problems,
     verify,
 )
-
-_TIME_REASONS = frozenset({Reason.EXPIRED, Reason.EXPIRED_ON_ISSUE, Reason.NOT_YET_VALID})
-_SKEW_WORTH_BLAMING = 2.0
-"""Seconds. `Date` and `iat` are whole seconds, so a smaller difference says nothing of a clock."""
-
-_SKEW_WORTH_TELLING = 30.0
-"""Seconds: as for `Date`, skew that breaks nothing is warned of above this (reasons.md, rule 5)."""
 
 
 def parse_audience(value: object) -> tuple[str, ...]:
@@ -163,23 +159,41 @@ class Verify(Step):
     def run(self, ctx: Context) -> Done:
         """Verify; makes Claims. Fails with every fact that was found all the same."""
         tokens = ctx.need(Tokens, self.use)
-        jwt = _parse(tokens.access)
-        policy = self._policy(ctx)
+        jwt = parsed(tokens.access)
+        policy = self._fitted(ctx, jwt)
         found = self._verify(ctx, jwt, tokens, policy)
         if found.key is not None and self.key is None:
             _remember(ctx, jwt, found.key)
-        problems, skew = _explained_by_clock(ctx, jwt, tokens, policy, found.problems)
+        problems, skew = explained_by_clock(ctx, jwt, tokens, policy, found.problems)
         done = Done(
-            facts={**found.facts, **problem_facts(problems), **_skew_facts(skew)},
-            warnings=(*self._warnings(), *found.warnings),
+            facts={**found.facts, **problem_facts(problems), **skew_facts(skew)},
+            warnings=(*self._warnings(ctx.provider), *found.warnings),
         )
         if problems:
-            raise StepFailed(_failure(problems, skew), done)
-        return replace(_with_claimed_skew(ctx, jwt, tokens, done), makes=(Claims(tokens.access, jwt.claims),))
+            raise StepFailed(failure(problems, skew), done)
+        return replace(with_claimed_skew(ctx, jwt, tokens, done), makes=(Claims(tokens.access, jwt.claims),))
 
-    def _warnings(self) -> Iterator[Warn]:
-        if self.audience is None:
+    def misfits(self, provider: Provider | None) -> Iterator[tuple[str, str]]:
+        """Say that the provider's access tokens cannot be verified with its keys."""
+        if self.key is None and provider is not None and provider.preset != "generic":
+            from otelprobe.presets import verify_faults  # noqa: PLC0415 - only providers with a preset need it
+
+            yield from verify_faults(provider)
+
+    def _warnings(self, provider: Provider | None) -> Iterator[Warn]:
+        if self.audience is None and (provider is None or provider.preset != "cognito"):
             yield Warn(Reason.AUDIENCE_MISMATCH, "aud is not compared: set audience to what the API expects")
+
+    def _fitted(self, ctx: Context, jwt: Jwt) -> Policy:
+        """Give the policy, fitted to the shape of the provider's tokens where a preset knows it."""
+        policy, provider = self._policy(ctx), ctx.provider
+        if provider is None or provider.preset == "generic":
+            return policy
+        from otelprobe.presets import policy_for  # noqa: PLC0415 - only providers with a preset need it
+
+        metadata = ctx.find(ProviderMetadata)
+        named = str(metadata.document.get("issuer", "")) if metadata is not None else None
+        return policy_for(provider, policy, jwt.claims, document_issuer=named)
 
     def _policy(self, ctx: Context) -> Policy:
         algorithms, listed = self._allowed(ctx)
@@ -201,48 +215,19 @@ class Verify(Step):
             return self.algorithms, True
         if self.secrets():
             return SYMMETRIC, True
-        metadata = ctx.find(ProviderMetadata) if self.key is None else None
-        advertised = _asymmetric(metadata.document) if metadata is not None else ()
-        return (advertised, True) if advertised else (ASYMMETRIC, False)
+        return advertised_algorithms(ctx.find(ProviderMetadata) if self.key is None else None)
 
     def _verify(self, ctx: Context, jwt: Jwt, tokens: Tokens, policy: Policy) -> Verification:
-        """Verify, and once more with freshly fetched keys if the token's kid is unknown: a client would do so too."""
-        issued_at = None if tokens.cached else _obtained(ctx, tokens)
-        keys = self._keys(ctx)
-        found = verify(jwt, keys, policy, ctx.now(), issued_at=issued_at)
-        unknown = any(p.reason is Reason.KID_NOT_IN_JWKS for p in found.problems)
-        if self.key is not None or not unknown:
-            return found
-        try:
-            keys = fetch_key_set(ctx, ctx.need(KeySet).url, self.follow, again=True)[0].keys
-        except CheckFailed as failed:
-            second = Problem(failed.reason, f"a second fetch of the key set failed: {failed.detail}")
-            return replace(found, problems=(*found.problems, second))
-        return verify(jwt, keys, policy, ctx.now(), issued_at=issued_at, withdrawn=withdrawn_kids(ctx))
-
-    def _keys(self, ctx: Context) -> tuple[Key, ...]:
         if self.key is None:
-            return ctx.need(KeySet).keys
-        if self.key.secret is not None:
-            return (secret_key(self.key.secret.read()),)
-        if self.key.pem is not None:
-            return (_read_pem(self.key.pem),)
-        return _read_jwks(ctx, self.key.jwks or "", self.follow)
+            return verify_published(ctx, jwt, tokens, policy, self.follow)
+        return verify(jwt, self._keys(ctx, self.key), policy, ctx.now(), issued_at=issued_when(ctx, tokens))
 
-
-def _parse(token: str) -> Jwt:
-    try:
-        return parse(token)
-    except CheckFailed as failed:
-        facts: dict[str, FactValue] = {Fact.JWT_FORMAT: format_of(token), Fact.JWT_PROBLEMS: (failed.reason.value,)}
-        raise StepFailed(failed, Done(facts=facts)) from None
-
-
-def _asymmetric(document: Mapping[str, object]) -> tuple[str, ...]:
-    """Give the advertised algorithms whose keys are public (OpenID Connect Discovery 1.0, section 3)."""
-    listed = document.get("id_token_signing_alg_values_supported")
-    names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list) else []
-    return tuple(name for name in names if name not in SYMMETRIC and name.lower() != "none")
+    def _keys(self, ctx: Context, key: VerificationKey) -> tuple[Key, ...]:
+        if key.secret is not None:
+            return (secret_key(key.secret.read()),)
+        if key.pem is not None:
+            return (_read_pem(key.pem),)
+        return _read_jwks(ctx, key.jwks or "", self.follow)
 
 
 def _read_pem(path: str) -> Key:
@@ -271,113 +256,7 @@ def _read(path: str) -> bytes:
         raise CheckFailed(Reason.CONFIG_ERROR, f"key file {path}: {error.strerror}") from None
 
 
-def _obtained(ctx: Context, tokens: Tokens) -> float:
-    return tokens.obtained_at or ctx.now()
-
-
 def _remember(ctx: Context, jwt: Jwt, key: Key) -> None:
     exp, iat = time_claim(jwt.claims, "exp"), time_claim(jwt.claims, "iat")
     if exp is not None:
         note_token(ctx, key.label, exp, exp - iat if iat is not None else None)
-
-
-# Clocks (reasons.md, rule 5)
-
-
-@dataclass(frozen=True, slots=True)
-class _Skew:
-    """A clock that differs from ours: the host it belongs to, seconds ahead, and whether other peers say the same."""
-
-    host: str
-    seconds: float
-    ours: bool
-
-
-def _explained_by_clock(
-    ctx: Context, jwt: Jwt, tokens: Tokens, policy: Policy, problems: tuple[Problem, ...]
-) -> tuple[tuple[Problem, ...], _Skew | None]:
-    """Put clock_skew in the place of time problems that are none by the provider's clock."""
-    failing = [p for p in problems if p.reason in _TIME_REASONS]
-    skew = next(_skews(ctx, jwt, tokens, policy), None) if failing else None
-    if skew is None:
-        return problems, None
-    whose = "the prober's own clock is off" if skew.ours else f"the provider's clock ({skew.host}) is off"
-    why = "; ".join(p.detail for p in failing)
-    clock = Problem(Reason.CLOCK_SKEW, f"{whose}: {skew.seconds:+.0f} s between the two explain that {why}")
-    first = problems.index(failing[0])
-    rest = tuple(p for p in problems[first:] if p.reason not in _TIME_REASONS)
-    return (*problems[:first], clock, *rest), skew
-
-
-def _skews(ctx: Context, jwt: Jwt, tokens: Tokens, policy: Policy) -> Iterator[_Skew]:
-    """Give the measured differences by whose clock the token's times hold."""
-    hosts = _provider_hosts(ctx)
-    others = Memory(skews={h: s for h, s in ctx.memory.skews.copy().items() if h not in hosts})
-    grace = replace(policy, leeway=policy.leeway + 1.0)
-    for host, seconds in _measured(ctx, jwt, tokens, hosts):
-        holds = not any(time_problems(jwt.claims, grace, ctx.now() + seconds))
-        if abs(seconds) > _SKEW_WORTH_BLAMING and holds:
-            yield _Skew(host, seconds, others.our_clock_is_off(host, seconds))
-
-
-def _measured(ctx: Context, jwt: Jwt, tokens: Tokens, hosts: tuple[str, ...]) -> Iterator[tuple[str, float]]:
-    """Give what `Date` said, then what `iat` of a fresh token says.
-
-    An old `iat` may also come from a cache at the provider, so it speaks of a clock only where no `Date` was seen; one
-    in the future can come from nothing but a clock.
-    """
-    dated = [(h, ctx.memory.skews[h]) for h in hosts if h in ctx.memory.skews]
-    yield from dated
-    iat = time_claim(jwt.claims, "iat")
-    if tokens.cached or not hosts or iat is None:
-        return
-    seconds = iat + 0.5 - _obtained(ctx, tokens)  # it is cut to whole seconds, as Date is
-    if seconds > 0 or not dated:
-        yield hosts[0], seconds
-
-
-def _with_claimed_skew(ctx: Context, jwt: Jwt, tokens: Tokens, done: Done) -> Done:
-    """Tell of a clock that is off and breaks nothing, where the provider sends no `Date` (Keycloak does not).
-
-    It is read from `iat` and from `exp` less `expires_in`. A cache or a margin at the provider may be behind one of them,
-    so that the lesser difference counts.
-    """
-    hosts, exp = _provider_hosts(ctx), time_claim(jwt.claims, "exp")
-    dated = any(host in ctx.memory.skews for host in hosts)
-    issued = None if dated else next(_measured(ctx, jwt, tokens, hosts), None)
-    if issued is None or tokens.expires_in is None or exp is None:
-        return done
-    stated = exp - tokens.expires_in + 0.5 - _obtained(ctx, tokens)
-    seconds = min(issued[1], stated, key=abs)
-    if abs(seconds) <= _SKEW_WORTH_TELLING:
-        return done
-    warning = Warn(Reason.CLOCK_SKEW, f"the clock of {issued[0]} is {seconds:+.0f} s from the prober's")
-    facts = {**done.facts, Fact.CLOCK_SKEW: round(seconds, 3)}
-    return replace(done, facts=facts, warnings=(*done.warnings, warning))
-
-
-def _provider_hosts(ctx: Context) -> tuple[str, ...]:
-    """Give the hosts that are the provider's: the issuer's, those of its endpoints and of its keys."""
-    metadata, keys = ctx.find(ProviderMetadata), ctx.find(KeySet)
-    urls = [
-        *((ctx.provider.issuer, *ctx.provider.endpoints.values()) if ctx.provider is not None else ()),
-        *(metadata.endpoints.values() if metadata is not None else ()),
-        *((keys.url,) if keys is not None else ()),
-    ]
-    return tuple(dict.fromkeys(urlsplit(str(url)).hostname or "" for url in urls))
-
-
-def _skew_facts(skew: _Skew | None) -> dict[str, FactValue]:
-    return {} if skew is None else {Fact.CLOCK_SKEW: round(skew.seconds, 3)}
-
-
-def _failure(problems: tuple[Problem, ...], skew: _Skew | None) -> CheckFailed:
-    first = problems[0].reason
-    ours = first is Reason.CLOCK_SKEW and skew is not None and skew.ours
-    return CheckFailed(
-        first,
-        "; ".join(p.detail for p in problems),
-        blame=Blame.PROBER if ours else None,
-        counts=Counts.NONE if ours else None,
-        problems=tuple(dict.fromkeys(p.reason for p in problems)),
-    )

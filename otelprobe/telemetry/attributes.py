@@ -51,7 +51,7 @@ def flow_attributes(result: FlowResult) -> Attributes:
 
 
 def verdict_attributes(result: FlowResult) -> Attributes:
-    """Give how a run ended: outcome, and on anything but a pass why, whose fault, and what it spends."""
+    """Give how a run ended: outcome, on anything but a pass why, whose fault and what it spends; what a status page says."""
     attributes: Attributes = {schema.FLOW_OUTCOME.name: result.outcome.value}
     if result.reason is not None:
         attributes[schema.ERROR_TYPE.name] = result.reason.value
@@ -61,6 +61,8 @@ def verdict_attributes(result: FlowResult) -> Attributes:
         attributes[schema.COUNTS.name] = result.counts.value
     if result.failed_step is not None:
         attributes[schema.FAILED_STEP.name] = result.failed_step
+    if result.provider_status is not None:
+        attributes[schema.PROVIDER_STATE.name] = result.provider_status.state
     return attributes
 
 
@@ -89,13 +91,16 @@ def exchange_attributes(result: FlowResult, step: StepResult, exchange: Exchange
     attributes: Attributes = {
         schema.FLOW.name: result.flow,
         schema.STEP.name: step.step,
-        schema.METHOD.name: exchange.method,
-        schema.URL.name: exchange.url,
         schema.SERVER_ADDRESS.name: exchange.host,
         schema.SERVER_PORT.name: exchange.port,
-        schema.PROTOCOL_NAME.name: "http",
         schema.SYNTHETIC.name: schema.SYNTHETIC_TYPE,
     }
+    if not exchange.handshake:
+        attributes |= {
+            schema.METHOD.name: exchange.method,
+            schema.URL.name: exchange.url,
+            schema.PROTOCOL_NAME.name: "http",
+        }
     optional: tuple[tuple[schema.Attribute, AttributeValue | None], ...] = (
         (schema.STATUS_CODE, exchange.status),
         (schema.PROTOCOL_VERSION, exchange.http_version),

@@ -17,7 +17,6 @@ _STALE_AFTER = 3
 _DEFAULT_INTERVAL = 60.0
 _VERIFYING = frozenset({"verify", "id_token"})
 _PEERS = {Layer.AUTH: "provider", Layer.API: "api"}
-_STATUS_KIND = "status_page"
 
 Verdict = tuple[str, str | None, str | None]
 
@@ -221,10 +220,11 @@ class _Run:
             self._gauge(schema.CLOCK_SKEW, peer, value=exchange.clock_skew)
         if exchange.control:
             return
-        call = step.step, exchange.method, exchange.host, exchange.port, exchange.status
-        error = _value(exchange_error(step, exchange))
         mark = self._mark(exchange.span_id)
-        self._time(schema.HTTP_DURATION, *call, error, seconds=exchange.duration, mark=mark)
+        if not exchange.handshake:
+            call = step.step, exchange.method, exchange.host, exchange.port, exchange.status
+            error = _value(exchange_error(step, exchange))
+            self._time(schema.HTTP_DURATION, *call, error, seconds=exchange.duration, mark=mark)
         for phase, seconds in phases(exchange):
             self._time(schema.PHASE_DURATION, step.step, phase, seconds=seconds, mark=mark)
 
@@ -235,8 +235,8 @@ class _Run:
             self._store.gauge(provider(self._result), schema.KEY_COUNT, value=number, until_ns=self._until)
         for change in step.key_changes:
             self._store.count(provider(self._result), schema.KEY_CHANGES, change.change)
-        if step.kind == _STATUS_KIND and step.outcome is not Outcome.SKIP:
-            now = _provider_state(step)
+        if step.provider_status is not None:
+            now = step.provider_status.state
             for state in schema.PROVIDER_STATE.values:
                 self._store.gauge(
                     provider(self._result), schema.PROVIDER_STATUS, state, value=int(state == now), until_ns=self._until
@@ -256,10 +256,3 @@ def _ends(step: StepResult) -> Iterator[tuple[str, str, float]]:
             yield "tls", host, exchange.tls.not_after
     for expiry in step.expiries:
         yield expiry.subject, expiry.name, step.end_ns / _NS + expiry.remaining
-
-
-def _provider_state(step: StepResult) -> str:
-    told = {w.reason for w in step.warnings} | {step.reason}
-    if Reason.PROVIDER_DEGRADED in told:
-        return "degraded"
-    return "operational" if step.outcome is Outcome.PASS and Reason.PROVIDER_STATUS_UNKNOWN not in told else "unknown"

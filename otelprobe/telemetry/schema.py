@@ -136,7 +136,7 @@ WARNINGS = Attribute("otelprobe.warnings", "Reasons that a passing run warns of;
 
 FLOW_SPAN = (
     FLOW, RUN_ID, FLOW_OUTCOME, BLAME, COUNTS, FAILED_STEP, PROVIDER, LOCATION,
-    AUTH_DURATION, API_DURATION, AUTH_SHARE, ERROR_TYPE,
+    AUTH_DURATION, API_DURATION, AUTH_SHARE, ERROR_TYPE, PROVIDER_STATE,
 )  # fmt: skip
 RESOURCE = (MODE, LOCATION)
 STEP_SPAN = (FLOW, PROVIDER, STEP, KIND, LAYER, STEP_OUTCOME, STEP_INDEX, ERROR_TYPE)
@@ -152,6 +152,7 @@ _FACT_MEANINGS = {
     Fact.ISSUANCE_EXPIRES_IN: "Seconds of life that the answer names; what is left of them for a cached token.",
     Fact.ISSUANCE_SCOPE_MATCH: "Whether just the scopes that were asked for were granted.",
     Fact.ISSUANCE_OAUTH_ERROR: "The OAuth error code of a refusal.",
+    Fact.LOGIN_FORMS: "How many forms were sent to log in.",
     Fact.REFRESH_ROTATED: "Whether another refresh token came.",
     Fact.INTROSPECTION_ACTIVE: "What the provider says of the token.",
     Fact.JWT_ALG: "The algorithm in the token's header.",
@@ -172,6 +173,15 @@ _FACT_MEANINGS = {
     Fact.CONTROL_FORGED: "The status that the same request got with a forged token.",
     Fact.REJECTION_CASES: "How many bad credentials were offered.",
     Fact.REJECTION_ACCEPTED: "How many of them were accepted.",
+    Fact.CERTIFICATE_COUNT: "How many certificates the endpoint sent, or the file holds.",
+    Fact.CERTIFICATE_TRUSTED: "Whether the TLS handshake verified the certificates.",
+    Fact.CERTIFICATE_NAME_MATCH: "Whether the certificate names the host.",
+    Fact.CERTIFICATE_REMAINING: "Seconds until the first of the certificates ends; negative once it has.",
+    Fact.CERTIFICATE_SUBJECTS: "Subject of each certificate, the endpoint's own first.",
+    Fact.CERTIFICATE_ISSUERS: "Issuer of each certificate, in the same order.",
+    Fact.CERTIFICATE_NOT_AFTER: "End of each certificate, ISO 8601, in the same order.",
+    Fact.CERTIFICATE_SHA256: "SHA-256 fingerprint of each certificate, in the same order.",
+    Fact.CREDENTIAL_REMAINING: "Seconds until the credential ends; negative once it has.",
 }
 FACT_SPAN = tuple(Attribute(FACT_PREFIX + fact, _FACT_MEANINGS[fact]) for fact in Fact)
 
@@ -336,10 +346,15 @@ _STEP_EVENT = (STEP, KIND, LAYER)
 FLOW_COMPLETED = Event(
     "otelprobe.flow.completed",
     "A run ended, whatever the outcome.",
-    (FLOW_OUTCOME, BLAME, COUNTS, FAILED_STEP, ERROR_TYPE, DURATION, AUTH_DURATION, API_DURATION, WARNINGS),
+    (
+        *(FLOW_OUTCOME, BLAME, COUNTS, FAILED_STEP, ERROR_TYPE, PROVIDER_STATE),
+        *(DURATION, AUTH_DURATION, API_DURATION, WARNINGS),
+    ),
 )
 FLOW_FAILED = Event(
-    "otelprobe.flow.failed", "A run did not pass.", (FLOW_OUTCOME, BLAME, COUNTS, FAILED_STEP, ERROR_TYPE, DETAIL)
+    "otelprobe.flow.failed",
+    "A run did not pass.",
+    (FLOW_OUTCOME, BLAME, COUNTS, FAILED_STEP, ERROR_TYPE, PROVIDER_STATE, DETAIL),
 )
 JWKS_CHANGED = Event("otelprobe.jwks.changed", "A provider's published key changed.", (STEP, KEY_CHANGE, KEY_ID))
 REJECTION_ACCEPTED = Event("otelprobe.rejection.accepted", "A bad credential was accepted.", (STEP, CASE, STATUS_CODE))

@@ -29,3 +29,11 @@ def test_the_full_example_uses_most_kinds() -> None:
     )
     assert flow.steps[-1].always
     assert config.telemetry.budget == 5.0
+
+
+def test_the_example_of_what_ends_loads() -> None:
+    """Certificates, credentials and the provider's own word, with the thresholds that it shows."""
+    (flow,) = load([EXAMPLES / "ends.yaml"]).flows
+    kinds = ["certificate"] * 3 + ["credential_expiry"] * 2 + ["status_page"]
+    assert [step.kind for step in flow.steps] == kinds
+    assert flow.interval == 6 * 3600

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from otelprobe.__main__ import main
 from otelprobe.reasons import Blame, Counts, Outcome, Reason
 from otelprobe.result import Fact, FlowResult
 from otelprobe.state import Memory
@@ -426,6 +427,15 @@ def test_frozen_in_the_middle_of_a_run(idp: Keycloak, tmp_path: Path, on_the_way
         idp.thaw()
     assert verdict(result) == ("token", Reason.READ_TIMEOUT, *PROVIDER)
     assert passed(run(tmp_path, idp.issuer(), BASIC_STEPS))
+
+
+def test_what_init_writes_runs(idp: Keycloak, tmp_path: Path) -> None:
+    """The preset is known by the issuer's path; from nothing but that to a verified token."""
+    file = tmp_path / "written.yaml"
+    assert main(["init", idp.issuer(), "--output-file", str(file)]) == 0
+    text = file.read_text(encoding="utf-8")
+    assert "preset: keycloak" in text
+    assert passed(run_text(tmp_path, text))
 
 
 def test_dead_in_the_middle_of_a_run(idp: Keycloak, tmp_path: Path, on_the_way: OnTheWay) -> None:

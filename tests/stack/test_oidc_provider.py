@@ -5,6 +5,7 @@ from textwrap import dedent
 
 import pytest
 
+from otelprobe.__main__ import main
 from otelprobe.reasons import Blame, Counts, Outcome, Reason
 from otelprobe.result import Fact
 from otelprobe.state import Memory
@@ -48,6 +49,15 @@ def test_whole_flow(idp: OidcProvider, tmp_path: Path) -> None:
     text = repr(result)
     assert SECRET not in text
     assert PASSWORD not in text
+
+
+def test_what_init_writes_runs(idp: OidcProvider, tmp_path: Path) -> None:
+    """It is wired and gets a token; that this provider's tokens are opaque without a resource is said by the verdict."""
+    file = tmp_path / "written.yaml"
+    assert main(["init", idp.issuer, "--output-file", str(file)]) == 0
+    result = run_text(tmp_path, file.read_text(encoding="utf-8"))
+    assert step(result, "token").outcome is Outcome.PASS
+    assert (result.failed_step, result.reason) == ("verify", Reason.TOKEN_OPAQUE)
 
 
 @pytest.mark.parametrize("alg", ["RS256", "PS256", "ES256", "EdDSA"])

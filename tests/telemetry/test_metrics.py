@@ -4,13 +4,16 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 
+from otelprobe.reasons import Layer
+from otelprobe.result import ProviderStatus
 from otelprobe.telemetry import Telemetry, schema
+from otelprobe.telemetry.attributes import exchange_attributes
 from otelprobe.telemetry.metrics import Recorder
 from otelprobe.telemetry.points import Collector
 from otelprobe.telemetry.schema import Instrument
 from otelprobe.telemetry.series import Store
 from tests.telemetry.receiver import attributes, http_receiver
-from tests.telemetry.samples import NS, START, facts, failed, passed, rejecting, settings
+from tests.telemetry.samples import NS, START, exchange, facts, failed, passed, rejecting, settings, step
 
 
 class Meter:
@@ -276,3 +279,31 @@ def test_metrics_carry_only_attributes_of_the_schema():
             for point in getattr(metric, metric.WhichOneof("data")).data_points:
                 names = {n for n in attributes(point) if not (expected.labels and n.startswith(schema.LABEL_PREFIX))}
                 assert names <= allowed
+
+
+def test_the_state_that_a_status_page_shows_is_one_of_three():
+    """Each state has a series of the provider's, of which one is 1; a step that was skipped tells none."""
+    meter = Meter()
+    meter.recorder.register([facts()])
+    page = step("status_page", Layer.DEPENDENCY, provider_status=ProviderStatus("degraded", "log-ins"))
+    meter.recorder.record(replace(passed(), steps=(page,)))
+    values = meter.values(schema.PROVIDER_STATUS)
+    assert only(values, "degraded") == [1]
+    assert only(values, "operational") == only(values, "unknown") == [0]
+    assert all(("otelprobe.provider", "corp") in key for key in values)
+    other = Meter()
+    other.recorder.record(replace(passed(), steps=(replace(page, provider_status=None),)))
+    assert other.values(schema.PROVIDER_STATUS) == {}
+
+
+def test_a_handshake_is_no_http_request():
+    """It has phases and a span without HTTP attributes, and no part in the durations of requests."""
+    meter = Meter()
+    shake = replace(exchange("TLS", "ldap.example.com", None), handshake=True, http_version=None)
+    meter.recorder.record(replace(passed(), steps=(step("certificate", Layer.DEPENDENCY, exchanges=(shake,)),)))
+    points = {name for name, _ in meter.collect()}
+    assert schema.HTTP_DURATION.name not in points
+    assert {schema.PHASE_DURATION.name, schema.EXPIRY.name} <= points
+    told = exchange_attributes(step("certificate"), shake)
+    assert schema.TLS_VERSION.name in told
+    assert not {schema.METHOD.name, schema.URL.name, schema.PROTOCOL_NAME.name} & told.keys()

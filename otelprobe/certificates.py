@@ -1,0 +1,139 @@
+"""X.509 certificates as facts: read from DER, PEM or PKCS#12, and told without anything that is secret."""
+
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING
+
+from otelprobe.reasons import CheckFailed, Reason
+
+if TYPE_CHECKING:
+    from cryptography import x509
+
+_PEM = b"-----BEGIN CERTIFICATE-----"
+_MOST = 200
+"""Certificates that are read of one file: a whole CA bundle has fewer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Certificate:
+    """What a certificate says of itself. Times are Unix seconds, `sha256` is the fingerprint, `names` DNS names and addresses."""
+
+    subject: str
+    issuer: str
+    not_before: float
+    not_after: float
+    sha256: str
+    names: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Name it for people: the subject, or the first name where that is empty."""
+        return self.subject or (self.names[0] if self.names else f"sha256 {self.sha256[:16]}")
+
+    def remaining(self, now: float) -> float:
+        """Give the seconds until it ends; negative once it has."""
+        return self.not_after - now
+
+    def is_for(self, host: str) -> bool:
+        """Tell whether it names a host (RFC 9525): exactly, by a wildcard for the first label, or as an address."""
+        try:
+            wanted = str(ip_address(host))
+        except ValueError:
+            wanted = _ascii(host)
+        return any(_fits(name.lower(), wanted) for name in self.names)
+
+
+def _ascii(host: str) -> str:
+    name = host.rstrip(".").lower()
+    try:
+        return name if name.isascii() else name.encode("idna").decode()
+    except UnicodeError:
+        return name
+
+
+def _fits(name: str, wanted: str) -> bool:
+    if name == wanted:
+        return True
+    first, dot, rest = wanted.partition(".")
+    return bool(first and dot) and ":" not in wanted and not rest.replace(".", "").isdigit() and name == f"*.{rest}"
+
+
+def warm_up() -> None:
+    """Import what certificates are read with."""
+    from cryptography import x509  # noqa: F401, PLC0415 - heavy; only what reads certificates needs it
+    from cryptography.hazmat.primitives.serialization import pkcs12  # noqa: F401, PLC0415
+
+
+def read_der(data: bytes) -> Certificate:
+    """Read one certificate; ValueError if it is none."""
+    from cryptography import x509  # noqa: PLC0415 - heavy; only what reads certificates needs it
+
+    return _facts(x509.load_der_x509_certificate(data))
+
+
+def read_file(data: bytes, password: bytes | None, path: str) -> tuple[Certificate, ...]:
+    """Read every certificate of a PEM bundle, a PKCS#12 file or a DER file, each once.
+
+    CheckFailed(config_error) names the file; what its content is like is not repeated.
+    """
+    wrong = "holds no certificate in PEM, DER or PKCS#12"
+    try:
+        if _PEM in data:
+            found = _from_pem(data)
+        elif password is None:
+            wrong += "; a PKCS#12 file with a password needs password: {env: NAME} or {file: PATH}"
+            found = _from_der(data)
+        else:
+            wrong = "is no PKCS#12 file, or the password does not open it"
+            found = _from_pkcs12(data, password)
+    except (ValueError, TypeError):
+        found = ()
+    if not found:
+        raise CheckFailed(Reason.CONFIG_ERROR, f"certificate file {path} {wrong}")
+    return tuple(dict.fromkeys(found))
+
+
+def _from_pem(data: bytes) -> tuple[Certificate, ...]:
+    from cryptography import x509  # noqa: PLC0415 - heavy; only what reads certificates needs it
+
+    return tuple(_facts(one) for one in x509.load_pem_x509_certificates(data)[:_MOST])
+
+
+def _from_der(data: bytes) -> tuple[Certificate, ...]:
+    """Read DER: a certificate, or else PKCS#12 without a password."""
+    try:
+        return (read_der(data),)
+    except ValueError:
+        return _from_pkcs12(data, None)
+
+
+def _from_pkcs12(data: bytes, password: bytes | None) -> tuple[Certificate, ...]:
+    from cryptography.hazmat.primitives.serialization import pkcs12  # noqa: PLC0415 - heavy, and seldom needed
+
+    store = pkcs12.load_pkcs12(data, password)
+    held = [store.cert, *store.additional_certs]
+    return tuple(_facts(one.certificate) for one in held[:_MOST] if one is not None)
+
+
+def _facts(found: "x509.Certificate") -> Certificate:
+    from cryptography.hazmat.primitives import hashes  # noqa: PLC0415 - heavy; only what reads certificates needs it
+
+    return Certificate(
+        subject=found.subject.rfc4514_string(),
+        issuer=found.issuer.rfc4514_string(),
+        not_before=found.not_valid_before_utc.timestamp(),
+        not_after=found.not_valid_after_utc.timestamp(),
+        sha256=found.fingerprint(hashes.SHA256()).hex(),
+        names=_names(found),
+    )
+
+
+def _names(found: "x509.Certificate") -> tuple[str, ...]:
+    from cryptography import x509  # noqa: PLC0415 - heavy; only what reads certificates needs it
+
+    try:
+        names = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return ()
+    hosts = names.get_values_for_type(x509.DNSName)
+    return (*hosts, *(str(address) for address in names.get_values_for_type(x509.IPAddress)))
