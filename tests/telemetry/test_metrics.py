@@ -304,6 +304,6 @@ def test_a_handshake_is_no_http_request():
     points = {name for name, _ in meter.collect()}
     assert schema.HTTP_DURATION.name not in points
     assert {schema.PHASE_DURATION.name, schema.EXPIRY.name} <= points
-    told = exchange_attributes(step("certificate"), shake)
+    told = exchange_attributes(passed(), step("certificate"), shake)
     assert schema.TLS_VERSION.name in told
     assert not {schema.METHOD.name, schema.URL.name, schema.PROTOCOL_NAME.name} & told.keys()
