@@ -1,12 +1,12 @@
 """The credential of a call: which one, where it goes in the request, and how to send the same request with another."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from otelprobe.dpop import SCHEME, Attempt, send_with_proof
-from otelprobe.fields import SecretRef
+from otelprobe.fields import SecretRef, header_faults, literal_secrets
 from otelprobe.http import Reply
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.signing import Signer
@@ -93,6 +93,19 @@ class Auth:
         if self.api_key is not None:
             return (self.api_key.value,)
         return (self.basic.password,) if self.basic is not None else ()
+
+
+def request_faults(auth: Auth, use: str | None, headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Say what does not fit in a request that carries a credential: pairs of member and mend."""
+    if auth.token_step is not None and use is not None:
+        yield "use", "auth: {bearer: ...} and {dpop: ...} already say whose token to use"
+    hidden = [n for n in headers if n.lower() in {"authorization", "cookie", "dpop", "proxy-authorization"}]
+    if hidden:
+        yield "headers", f"{hidden[0]} holds a secret: use auth instead, so that it never shows"
+    for name in literal_secrets(headers):
+        mend = "move it to http: {headers: ...} as {env: NAME} or {file: PATH}"
+        yield "headers", f"{name} holds a secret: {mend}"
+    yield from header_faults(headers)
 
 
 Kind = Literal["token", "cookie", "api_key", "basic", "none"]

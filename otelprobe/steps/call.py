@@ -4,8 +4,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from otelprobe.credentials import Auth, Credential, choose, send_credential
-from otelprobe.fields import SecretRef, Url, header_faults, literal_secrets
+from otelprobe.credentials import Auth, Credential, choose, request_faults, send_credential
+from otelprobe.fields import SecretRef, Url
 from otelprobe.http import Reply
 from otelprobe.judge import Trial
 from otelprobe.provider import Provider
@@ -80,17 +80,7 @@ class Call(Step):
         """Say what does not fit together."""
         if sum(part is not None for part in (self.json, self.form, self.body)) > 1:
             yield "body", "a call has at most one of json, form and body"
-        if self.auth.token_step is not None and self.use is not None:
-            yield "use", "auth: {bearer: ...} and {dpop: ...} already say whose token to use"
-        hidden = [n for n in self.headers if n.lower() in {"authorization", "cookie", "dpop", "proxy-authorization"}]
-        if hidden:
-            yield "headers", f"{hidden[0]} holds a secret: use auth instead, so that it never shows"
-        for name in literal_secrets(self.headers):
-            yield (
-                "headers",
-                f"{name} holds a secret: move it to http: {{headers: ...}} as {{env: NAME}} or {{file: PATH}}",
-            )
-        yield from header_faults(self.headers)
+        yield from request_faults(self.auth, self.use, self.headers)
 
     def run(self, ctx: Context) -> Done:
         """Call, judge and check."""

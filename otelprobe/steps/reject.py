@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from otelprobe.credentials import Auth, Credential, of_tokens, send_credential
-from otelprobe.fields import Url, header_faults, literal_secrets
+from otelprobe.credentials import Auth, Credential, of_tokens, request_faults, send_credential
+from otelprobe.fields import Url
 from otelprobe.http import Reply
 from otelprobe.pages import classify_page, is_login_page
 from otelprobe.provider import Provider
@@ -133,17 +133,7 @@ class Reject(Step):
             yield "cases", "an empty list checks nothing: name the cases, or leave it out for all of them"
         if self.auth.api_key or self.auth.basic or self.auth.cookie or self.auth.none:
             yield "auth", "reject offers bad tokens: auth takes bearer, dpop and scheme here"
-        if self.auth.token_step is not None and self.use is not None:
-            yield "use", "auth: {bearer: ...} and {dpop: ...} already say whose token to use"
-        hidden = [n for n in self.headers if n.lower() in {"authorization", "cookie", "dpop", "proxy-authorization"}]
-        if hidden:
-            yield "headers", f"{hidden[0]} holds a secret: use auth instead, so that it never shows"
-        for name in literal_secrets(self.headers):
-            yield (
-                "headers",
-                f"{name} holds a secret: move it to http: {{headers: ...}} as {{env: NAME}} or {{file: PATH}}",
-            )
-        yield from header_faults(self.headers)
+        yield from request_faults(self.auth, self.use, self.headers)
 
     def run(self, ctx: Context) -> Done:
         """Send the good token, every bad one, the good one again; then judge."""
