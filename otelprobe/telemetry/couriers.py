@@ -59,6 +59,9 @@ class Courier:
         self._tally = tally
         self._spool = spool
         self._lock = threading.Lock()
+        # Held while a batch goes from one account to the next (queue, under way, settled), so that whoever closes the
+        # books at the end finds every item in just one of them.
+        self.moving = threading.RLock()
         self._under_way: tuple[Any, int] | None = None
         self._gone = False
         self._told = False
@@ -77,15 +80,24 @@ class Courier:
 
     def deliver(self, batch: Any, items: int, keep: Callable[[Any], None] | None = None) -> Taken:
         """Send one batch; if nobody takes it, hand it to the spool, or else to `keep`, which tries it again later."""
-        with self._lock:
-            gone = self._gone
-            self._under_way = None if gone else (batch, items)
-        if gone:
-            self.lose(batch, items)
-            return Taken.NO
+        return self.send(batch, items, keep) if self.begin(batch, items) else Taken.NO
+
+    def begin(self, batch: Any, items: int) -> bool:
+        """Enter a batch as under way; False if it is too late for that, and the batch is accounted for."""
+        with self.moving:
+            with self._lock:
+                gone = self._gone
+                self._under_way = None if gone else (batch, items)
+            if gone:
+                self.lose(batch, items)
+        return not gone
+
+    def send(self, batch: Any, items: int, keep: Callable[[Any], None] | None = None) -> Taken:
+        """Send a batch that was entered as under way, and settle what became of it."""
         answer = self._export(batch)
-        if self._arrived_in_time():
-            self._settle(batch, items, answer, keep)
+        with self.moving:
+            if self._arrived_in_time():
+                self._settle(batch, items, answer, keep)
         if answer.ok:
             return Taken.YES
         return Taken.INVALID if answer.permanent else Taken.NO
@@ -285,9 +297,14 @@ class QueueWorker(Worker):
     def turn(self) -> None:
         """Send all batches; after one that nobody takes the rest is not tried, for each would take its timeout."""
         taken = None
-        while taken is not Taken.NO and (batch := self._take()):
+        while taken is not Taken.NO:
+            with self.courier.moving:
+                batch = self._take()
+                begun = bool(batch) and self.courier.begin(batch, len(batch))
+            if not batch:
+                break
             final = self._stop.is_set()
-            taken = self.courier.deliver(batch, len(batch), None if final else self._keep)
+            taken = self.courier.send(batch, len(batch), None if final else self._keep) if begun else Taken.NO
             if taken is Taken.NO and (final or self.courier.keeps):
                 self._give_up()
         self._resting = taken is Taken.NO
@@ -300,8 +317,9 @@ class QueueWorker(Worker):
 
     def surrender(self) -> None:
         """Account for the batch under way and for all that is queued."""
-        super().surrender()
-        self._give_up()
+        with self.courier.moving:
+            super().surrender()
+            self._give_up()
 
 
 Chunk = tuple[Any, int, Sequence[Any]]
