@@ -449,8 +449,8 @@ def test_promtool_takes_the_prometheus_file() -> None:
 
 
 def test_the_readme_names_every_file() -> None:
-    """README.md tells when to use each file of the folder."""
-    text = (collector.CONFIGS / "README.md").read_text(encoding="utf-8")
+    """docs/collectors.md tells when to use each file of the folder."""
+    text = (collector.CONFIGS.parent / "docs" / "collectors.md").read_text(encoding="utf-8")
     names = [path.name for path in collector.CONFIGS.iterdir() if path.name != "README.md"]
     assert [
         name for name in names if f"`{name}`" not in text and f"/{name}`" not in text and f"/{name} " not in text

@@ -20,9 +20,8 @@ from otelprobe.tokens import public_jwk
 from tests.flow_kit import passed, step, verdict
 from tests.signing_kit import pem
 from tests.stack.harness import keycloak as kc
-from tests.stack.harness.keycloak import Keycloak
 from tests.stack.harness.keycloak_admin import Admin
-from tests.stack.servers import keycloak  # noqa: F401 - the fixture
+from tests.stack.servers import Keycloaks, keycloaks  # noqa: F401 - the fixture
 from tests.token_kit import signing_key
 
 _SIGNER = {"key": {"env": "SIGNING_KEY"}, "kid": "probe-1"}
@@ -60,10 +59,10 @@ def _assertions() -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def issuer(keycloak: Keycloak) -> Iterator[str]:
+def issuer(keycloaks: Keycloaks) -> Iterator[str]:
     """Give the issuer of a realm whose clients sign, are bound to keys, and exchange tokens."""
     jwks = json.dumps({"keys": [{**public_jwk(signing_key("ES256")), "kid": "probe-1", "use": "sig", "alg": "ES256"}]})
-    admin = Admin(keycloak)
+    admin = Admin(keycloaks.get())
     yield admin.make_realm(
         "machines",
         clients=[

@@ -18,9 +18,8 @@ from otelprobe.result import Fact, FlowResult
 from otelprobe.run import Tools, run_flow
 from tests.flow_kit import passed, step, verdict
 from tests.stack.harness import keycloak as kc
-from tests.stack.harness.keycloak import Keycloak
 from tests.stack.harness.keycloak_admin import Admin
-from tests.stack.servers import keycloak  # noqa: F401 - the fixture
+from tests.stack.servers import Keycloaks, keycloaks  # noqa: F401 - the fixture
 
 CALLBACK = "https://app.example.com/cb"
 TOTP = "twenty-bytes-of-totp"
@@ -50,9 +49,9 @@ def _user(name: str, *actions: str, otp: bool = False) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def issuer(keycloak: Keycloak) -> Iterator[str]:
+def issuer(keycloaks: Keycloaks) -> Iterator[str]:
     """Give the issuer of a realm with people in it."""
-    admin = Admin(keycloak)
+    admin = Admin(keycloaks.get())
     yield admin.make_realm(
         "people",
         clients=[

@@ -46,7 +46,7 @@ def ca_file(root: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def leaf(ca: trustme.CA, days: float, *names: str, begin: float = -1) -> trustme.LeafCert:
     """Issue a certificate that ends in so many days."""
-    first, end = NOW + dt.timedelta(days=min(begin, days - 1)), NOW + dt.timedelta(days=days, minutes=1)
+    first, end = NOW + dt.timedelta(days=min(begin, days - 1)), NOW + dt.timedelta(days=days, hours=6)
     return ca.issue_cert(*(names or ("127.0.0.1",)), common_name="server", not_before=first, not_after=end)
 
 
