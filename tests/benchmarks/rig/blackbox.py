@@ -24,7 +24,7 @@ _SAMPLE = re.compile(r"^(probe_[a-z_]+)(?:\{phase=\"([a-z]+)\"\})? (\S+)$", re.M
 
 def binary() -> tuple[Path, str]:
     """Give the program that the stack tests build with Go, and its version; where it cannot be built, Debian's."""
-    sys.path.append(str(ROOT))
+    sys.path.insert(0, str(ROOT))
     from tests.stack.harness.blackbox import MODULE  # noqa: PLC0415 - found by the line above
     from tests.stack.harness.cache import root  # noqa: PLC0415
     from tests.stack.harness.faults import StackError  # noqa: PLC0415
