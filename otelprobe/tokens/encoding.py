@@ -1,0 +1,61 @@
+"""How tokens are written: base64url without padding, JSON inside it, and their foreign words shown to people."""
+
+import base64
+import json
+import re
+from hashlib import sha256
+from typing import Any
+
+BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
+
+_PLAIN = re.compile(r"[\w.:/+=@-]{1,120}", re.ASCII)
+
+_LONGEST_SHOWN = 200
+
+
+def decoded(segment: str) -> bytes | None:
+    """Decode base64url, strictly; padding is let pass as PyJWT does (AWS load balancers send it)."""
+    text = segment.rstrip("=")
+    if not BASE64URL.fullmatch(text) or len(text) % 4 == 1 or len(segment) - len(text) > 2:
+        return None
+    value = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return value if encoded(value) == text else None
+
+
+def encoded(value: bytes) -> str:
+    """Encode bytes in base64url without padding (RFC 7515, section 2)."""
+    return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
+
+
+def encoded_json(value: object) -> str:
+    """Encode a value as JSON without blanks, in base64url."""
+    return encoded(json.dumps(value, separators=(",", ":")).encode())
+
+
+def digest(value: bytes) -> str:
+    """Give SHA-256 in base64url, as `ath`, `jkt` and `x5t#S256` are written."""
+    return encoded(sha256(value).digest())
+
+
+def json_object(segment: str) -> dict[str, Any] | None:
+    """Give the JSON object that a segment holds; None if it holds anything else."""
+    data = decoded(segment)
+    if not data:
+        return None
+    try:
+        value = json.loads(data, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def _refuse_constant(name: str) -> object:
+    raise ValueError(f"{name} is no JSON")
+
+
+def shown(value: object) -> str:
+    """Write a value of a header, `iss` or `aud` for people: plain words as they are, the rest as JSON, cut short."""
+    if isinstance(value, str) and _PLAIN.fullmatch(value):
+        return value
+    text = json.dumps(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
