@@ -1,4 +1,4 @@
-"""When: due times, spread, overlap, workers, sharding and start lag; calls `run`, hands each result on.
+"""When: due times, spread, overlap, workers and start lag; calls `run`, hands each result on.
 
 Interval schedules keep to the monotonic clock, so that a jump of the wall clock neither bunches nor skips runs. Their
 phase is a hash of the flow's name, anchored to the wall clock once: it is even over many flows, the same on every shard
@@ -8,7 +8,6 @@ One dispatcher thread finds what is due; worker threads, started as they are nee
 """
 
 import dataclasses
-import hashlib
 import heapq
 import itertools
 import logging
@@ -26,6 +25,7 @@ from otelprobe.clock import Clock, SystemClock
 from otelprobe.cron import Cron
 from otelprobe.plan import FlowPlan
 from otelprobe.result import FlowResult
+from otelprobe.sharding import fraction
 
 _log = logging.getLogger(__name__)
 
@@ -142,24 +142,6 @@ def describe(error: BaseException) -> str:
     if trace is None:
         return type(error).__name__
     return f"{type(error).__name__} at {Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}"
-
-
-def fraction(name: str, purpose: str) -> float:
-    """Give a number in [0, 1) that depends on nothing but `name` and `purpose`: the same in every process."""
-    digest = hashlib.blake2b(f"{purpose}\0{name}".encode(), digest_size=8).digest()
-    return (int.from_bytes(digest, "big") >> 11) / 2**53
-
-
-def owner(name: str, count: int) -> int:
-    """Give the shard that owns a flow: rendezvous hashing, so that one shard more moves only what it takes over."""
-    return max(range(count), key=lambda shard: fraction(name, f"shard {shard}"))
-
-
-def assigned(plans: Iterable[FlowPlan], index: int, count: int) -> tuple[FlowPlan, ...]:
-    """Give the plans that shard `index` (from 0) of `count` shards runs; ValueError if there is no such shard."""
-    if not 0 <= index < count:
-        raise ValueError(f"there is no shard {index} of {count}: shards are counted from 0, below their number")
-    return tuple(plan for plan in plans if owner(plan.name, count) == index)
 
 
 class Instant(NamedTuple):

@@ -7,7 +7,7 @@ import queue
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -57,7 +57,8 @@ class Work:
 
     `publish` and `lag(flow, seconds)` are called by one and the same thread, for every run; `missed(flow, reason)` by
     any. `load_plans` gives the plans anew and may raise; the text of an exception that is one of `faults` is written for
-    operators and shown, of any other only the kind. `reloaded(ok, text)` hears how it went. `close` ends telemetry.
+    operators and shown, of any other only the kind. `reloaded(ok, text)` hears how it went. `about` gives
+    what /readyz tells besides. `close` ends telemetry.
     """
 
     run: Callable[[FlowPlan], FlowResult]
@@ -67,6 +68,7 @@ class Work:
     load_plans: Callable[[], tuple[FlowPlan, ...]]
     reloaded: Callable[[bool, str], None]
     close: Callable[[], None]
+    about: Callable[[], Mapping[str, object]] = dict
     faults: tuple[type[Exception], ...] = ()
 
 
@@ -284,6 +286,7 @@ class Server:
             {
                 "status": self._phase,
                 "version": __version__,
+                **self._work.about(),
                 "flows": seen.flows,
                 "running": seen.running,
                 "waiting": seen.waiting,

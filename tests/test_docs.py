@@ -16,12 +16,13 @@ from otelprobe.__main__ import COMMANDS, build_parser
 from otelprobe.config.load import load
 from otelprobe.config.meanings import meanings
 from otelprobe.config.models import Flow, Objective, Telemetry
-from otelprobe.config.settings import Listen, Settings, Shard
+from otelprobe.config.settings import Listen, Settings
 from otelprobe.credentials import Auth
 from otelprobe.expect import Expect, Matcher
 from otelprobe.fields import HttpOptions
 from otelprobe.plan import build
 from otelprobe.provider import ENDPOINTS, Provider
+from otelprobe.sharding import Shard
 from otelprobe.step import Step
 from otelprobe.steps import STEPS
 from otelprobe.telemetry.settings import TelemetrySettings
@@ -204,7 +205,7 @@ def as_written(value: object) -> str:
     if isinstance(value, Listen):
         return f"{value.host}:{value.port}"
     if isinstance(value, Shard):
-        return f"{value.index}/{value.count}"
+        return value.words
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -352,6 +353,8 @@ def test_the_dependencies_are_those_of_the_project() -> None:
         "At run time": project["project"]["dependencies"],
         "For the demo (extra `demo`)": project["project"]["optional-dependencies"]["demo"],
         "For log-in pages (extra `forms`)": project["project"]["optional-dependencies"]["forms"],
+        "For SAML (extra `saml`)": project["project"]["optional-dependencies"]["saml"],
+        "For a real browser (extra `browser`)": project["project"]["optional-dependencies"]["browser"],
         "For development and CI (group `dev`)": project["dependency-groups"]["dev"],
     }
     for title, declared in groups.items():

@@ -14,7 +14,8 @@ from otelprobe.cron import Cron
 from otelprobe.plan import FlowPlan
 from otelprobe.reasons import Outcome
 from otelprobe.result import FlowResult
-from otelprobe.schedule import Crew, Hands, Missed, ScheduleOptions, Scheduler, assigned, fraction, owner
+from otelprobe.schedule import Crew, Hands, Missed, ScheduleOptions, Scheduler
+from otelprobe.sharding import fraction
 from otelprobe.telemetry import schema
 
 START = datetime(2026, 11, 22, 10, 0, 7, tzinfo=UTC).timestamp()
@@ -559,41 +560,6 @@ def test_bad_cron_is_refused(text: str, message: str) -> None:
     """What is no cron expression is refused with a word on how to mend it."""
     with pytest.raises(ValueError, match=message):
         Cron(text)
-
-
-# --- shards
-
-
-def test_every_flow_has_one_shard() -> None:
-    """The shards of any number together run every flow exactly once, in near-equal parts."""
-    plans = tuple(plan(f"flow-{n}") for n in range(1000))
-    for count in (1, 2, 3, 7):
-        parts = [assigned(plans, index, count) for index in range(count)]
-        assert sorted(p.name for part in parts for p in part) == sorted(p.name for p in plans)
-        assert all(len(part) == pytest.approx(1000 / count, rel=0.25) for part in parts)
-
-
-@pytest.mark.parametrize("count", [1, 2, 4, 9])
-def test_one_shard_more_moves_only_its_share(count: int) -> None:
-    """Going from n to n + 1 shards moves about 1/(n + 1) of the flows, and only to the new shard."""
-    names = [f"flow-{n}" for n in range(2000)]
-    moved = [name for name in names if owner(name, count) != owner(name, count + 1)]
-
-    assert {owner(name, count + 1) for name in moved} == {count}
-    assert len(moved) == pytest.approx(2000 / (count + 1), rel=0.2)
-
-
-def test_the_assignment_is_the_same_in_every_process() -> None:
-    """Hashes are fixed: a change here would move every customer's flows and phases."""
-    assert [owner(f"flow-{n}", 5) for n in range(8)] == [0, 1, 2, 0, 3, 2, 2, 4]
-    assert fraction("orders-api", "offset") == pytest.approx(0.21441100152657944)
-
-
-@pytest.mark.parametrize(("index", "count"), [(-1, 3), (3, 3), (0, 0)])
-def test_a_shard_that_does_not_exist_is_refused(index: int, count: int) -> None:
-    """A wrong shard number is an error, not an idle prober."""
-    with pytest.raises(ValueError, match="there is no shard"):
-        assigned((plan("a"),), index, count)
 
 
 # --- threads

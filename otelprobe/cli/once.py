@@ -52,6 +52,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--require-delivery", action="store_true", default=None, help="exit with 3 if telemetry was not delivered"
     )
+    parser.add_argument(
+        "--exit-zero",
+        action="store_true",
+        default=None,
+        help="a failed flow is a result, not a failed command: exit with 0",
+    )
     add_settings(parser)
 
 
@@ -95,7 +101,7 @@ def exit_code(
     """Give the exit code: an interruption first, then a failure, then a doubt, then a lost delivery."""
     if not interrupted.empty():
         return 128 + interrupted.get()
-    outcomes = {result.outcome for result in results}
+    outcomes = set() if settings.exit_zero else {result.outcome for result in results}
     if Outcome.FAIL in outcomes:
         return FAILED
     if Outcome.ERROR in outcomes:

@@ -4,11 +4,13 @@ import argparse
 import dataclasses
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
 from typing import Any, get_args
 
 from otelprobe.cli.inputs import add_files, read_plans, read_settings, telling_faults
+from otelprobe.config.faults import ConfigError, Fault
+from otelprobe.config.settings import Settings
 from otelprobe.expect import Matcher
 from otelprobe.fields import DURATION, DURATION_OR_ZERO, SIZE, HttpOptions, Scalar, SecretRef
 from otelprobe.plan import FlowPlan
@@ -16,6 +18,7 @@ from otelprobe.run import options_for
 from otelprobe.step import Step
 
 _HIDDEN = {"name", "http"}
+_MOST_SHARDS = 1000
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -28,6 +31,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     add_files(parser)
     parser.add_argument("--flow", action="append", default=[], metavar="NAME", help="only this flow (may be repeated)")
     parser.add_argument("--shard", metavar="I/N", help="mark the flows of this shard")
+    parser.add_argument(
+        "--shards", metavar="N", type=_number, help="print which of N shards runs which flow, and no more"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -38,15 +44,50 @@ def run(args: argparse.Namespace) -> int:
 def _print(args: argparse.Namespace) -> int:
     settings = read_settings(args)
     _, plans = read_plans(settings, args.flow)
-    mine = {plan.name for plan in plans}
-    if settings.shard.count > 1:
-        from otelprobe.schedule import assigned  # noqa: PLC0415 - only a sharded plan needs it
-
-        mine = {p.name for p in assigned(plans, settings.shard.index, settings.shard.count)}
+    if args.shards is not None:
+        sys.stdout.writelines(f"{line}\n" for line in _shards(plans, args.shards))
+        return 0
+    mine = {plan.name for plan in _ours(plans, settings)}
     sys.stdout.write("\n".join("".join(f"{line}\n" for line in _flow(p, ours=p.name in mine)) for p in plans))
     for name, value in _environment().items():
         print(f"\nprocess-wide: {name}={value}")
     return 0
+
+
+def _number(text: str) -> int:
+    """Read a number of shards; argparse tells what is wrong."""
+    if not text.isdecimal() or not 1 <= int(text) <= _MOST_SHARDS:
+        raise argparse.ArgumentTypeError(f"not a number of shards: write 1 to {_MOST_SHARDS}")
+    return int(text)
+
+
+def _ours(plans: Sequence[FlowPlan], settings: Settings) -> Sequence[FlowPlan]:
+    """Give the flows of the shard that the settings name; ConfigError if its number of shards cannot be read."""
+    from otelprobe.sharding import ShardError, assigned  # noqa: PLC0415 - only a sharded plan needs it
+
+    try:
+        return assigned(plans, settings.shard.now())
+    except ShardError as error:
+        raise ConfigError([Fault("--shard", None, "", str(error))]) from None
+
+
+def _shards(plans: Sequence[FlowPlan], count: int) -> Iterator[str]:
+    """Say who runs what: the load of each shard, then its flows with their interval."""
+    from otelprobe.sharding import dealt, owner  # noqa: PLC0415 - only asked for here
+
+    parts = dealt(plans, count)
+    moving = sum(owner(plan.name, count + 1) == count for plan in plans)
+    yield f"{len(plans)} flows on {count} shards; one more shard would take over {moving}"
+    for index, part in enumerate(parts):
+        rate = sum(1 / plan.every for plan in part if plan.cron is None)
+        yield ""
+        yield f"shard {index}/{count}  {len(part)} flows, {rate:.3g} runs a second"
+        for plan in part:
+            yield f"  {plan.name}  {_when(plan)}"
+
+
+def _when(plan: FlowPlan) -> str:
+    return f'cron "{plan.cron}" (UTC)' if plan.cron else f"every {_seconds(plan.every)}"
 
 
 def _environment() -> Mapping[str, str]:
@@ -56,8 +97,7 @@ def _environment() -> Mapping[str, str]:
 
 
 def _flow(plan: FlowPlan, *, ours: bool) -> Iterator[str]:
-    when = f'cron "{plan.cron}" (UTC)' if plan.cron else f"every {_seconds(plan.every)}"
-    yield f"flow {plan.name}  {when}, deadline {_seconds(plan.deadline)}{'' if ours else '  (another shard)'}"
+    yield f"flow {plan.name}  {_when(plan)}, deadline {_seconds(plan.deadline)}{'' if ours else '  (another shard)'}"
     if plan.provider is not None:
         provider = plan.provider
         secret = "".join(

@@ -5,21 +5,22 @@ import functools
 import gc
 import logging
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from otelprobe.cli.export import telemetry_settings
 from otelprobe.cli.inputs import BAD_CONFIG, add_files, add_settings, read_plans, read_settings, telling_faults
 from otelprobe.cli.logs import set_up_logs
 from otelprobe.cli.once import make_tools
-from otelprobe.config.faults import ConfigError
-from otelprobe.config.models import Config
+from otelprobe.config.faults import ConfigError, Fault
 from otelprobe.config.settings import Settings
 from otelprobe.plan import FlowPlan
 from otelprobe.reasons import Outcome
 from otelprobe.result import FlowResult
-from otelprobe.run import run_flow, warm_up
-from otelprobe.schedule import ScheduleOptions, assigned
+from otelprobe.run import Tools, run_flow, warm_up
+from otelprobe.schedule import ScheduleOptions
 from otelprobe.serve import ServeOptions, Work, serve
+from otelprobe.sharding import ALL, Claim, Shard, ShardError, assigned
 from otelprobe.state import State
 from otelprobe.telemetry import Telemetry
 
@@ -37,7 +38,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--listen", metavar="HOST:PORT", help="address of /livez and /readyz (default: 127.0.0.1:8399; none: off)"
     )
-    parser.add_argument("--shard", metavar="I/N", help="run only this part of the flows, as in 0/3")
+    parser.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="run only this part of the flows, as in 0/3; I/@FILE reads the number from a file",
+    )
     parser.add_argument("--start-jitter", metavar="TIME", help="time over which first runs are spread (default: 10s)")
     add_settings(parser)
 
@@ -51,54 +56,106 @@ def _run(args: argparse.Namespace) -> int:
     from otelprobe.health import ListenError  # noqa: PLC0415 - beside the code that raises it
 
     settings = read_settings(args)
-    config, plans = _load(settings)
+    config, plans = read_plans(settings)
+    shard = _shard(settings)
+    mine = assigned(plans, shard)
+    claim = _claim(settings, shard)
     out = telemetry_settings(config.telemetry, settings, "long_lived")
     set_up_logs(settings.log_level, settings.log_format)
     telemetry = Telemetry(out)
     if out.disabled:
         _log.warning("telemetry is not sent: OTEL_EXPORTER_OTLP_ENDPOINT is not set; results are logged here only")
-    telemetry.register([plan.facts() for plan in plans])
     tools = make_tools(settings)
     if not tools.state.durable:
         _log.info("key history is kept in memory only: set --state-dir to keep it over restarts")
-    warm_up(plans, tools)
-
-    def load_plans() -> tuple[FlowPlan, ...]:
-        fresh = _load(settings)[1]
-        telemetry.register([plan.facts() for plan in fresh])
-        warm_up(fresh, tools)
-        return fresh
-
+    fleet = _Fleet(settings, telemetry, tools)
+    fleet.take(mine, shard, of=len(plans))
     work = Work(
         run=functools.partial(run_flow, tools=tools),
         publish=functools.partial(_tell, telemetry, tools.state),
         missed=lambda flow, reason: telemetry.missed(reason, flow),
         lag=lambda flow, seconds: telemetry.schedule_lag(seconds, flow),
-        load_plans=load_plans,
+        load_plans=fleet.load,
         reloaded=lambda ok, _text: telemetry.reloaded(ok),
         close=functools.partial(_close, telemetry, out.budget),
+        about=fleet.about,
         faults=(ConfigError,),
     )
     # What start-up made stays: the collector need not walk over it while flows are measured.
     gc.freeze()
     gc.enable()
     try:
-        return serve(plans, work, _options(settings))
+        return serve(mine, work, _options(settings))
     except (ListenError, ValueError) as error:
         print(f"otelprobe: {error}", file=sys.stderr)
         return BAD_CONFIG
+    finally:
+        if claim is not None:
+            claim.release()
 
 
-def _load(settings: Settings) -> tuple[Config, tuple[FlowPlan, ...]]:
-    config, plans = read_plans(settings)
-    return config, assigned(plans, settings.shard.index, settings.shard.count)
+def _shard(settings: Settings) -> Shard:
+    """Give the shard as it is now; ConfigError if its number cannot be read."""
+    try:
+        return settings.shard.now()
+    except ShardError as error:
+        raise ConfigError([Fault("--shard", None, "", str(error))]) from None
+
+
+def _claim(settings: Settings, shard: Shard) -> Claim | None:
+    """Make sure that no other process runs this shard with this state directory; ConfigError if one does."""
+    if settings.state_dir is None:
+        return None
+    try:
+        return Claim(Path(settings.state_dir), shard)
+    except ShardError as error:
+        raise ConfigError([Fault("--state-dir", None, "", str(error))]) from None
+
+
+class _Fleet:
+    """The flows that this process runs, through reloads of the flow files and of the number of shards."""
+
+    def __init__(self, settings: Settings, telemetry: Telemetry, tools: Tools) -> None:
+        self._settings = settings
+        self._telemetry = telemetry
+        self._tools = tools
+        self._shard = settings.shard
+
+    def load(self) -> tuple[FlowPlan, ...]:
+        """Read the files anew and give this shard's flows; ConfigError changes nothing."""
+        _, plans = read_plans(self._settings)
+        shard = _shard(self._settings)
+        mine = assigned(plans, shard)
+        self.take(mine, shard, of=len(plans))
+        return mine
+
+    def take(self, mine: Sequence[FlowPlan], shard: Shard, *, of: int) -> None:
+        """Get ready to run these flows."""
+        self._shard = shard
+        self._telemetry.register([plan.facts() for plan in mine])
+        self._telemetry.scheduled(len(mine), shard.index, shard.count)
+        warm_up(mine, self._tools)
+        if not shard.exists:
+            _log.warning(
+                "there is no shard %d of %d yet: no flow is run here until %s says so",
+                *(shard.index, shard.count, shard.count_file),
+            )
+        elif shard.count > 1:
+            _log.info("shard %d of %d: %d of %d flows", shard.index, shard.count, len(mine), of)
+
+    def about(self) -> Mapping[str, object]:
+        """Tell which part of the flows is run here."""
+        return {"shard": f"{self._shard.index}/{self._shard.count}"} if self._shard != ALL else {}
 
 
 def _options(settings: Settings) -> ServeOptions:
     listen = settings.listen
+    files = [Path(path) for path in settings.config]
+    if settings.shard.count_file is not None:
+        files.append(settings.shard.count_file)
     return ServeOptions(
         listen=None if listen is None else (listen.host, listen.port),
-        watch=tuple(Path(path) for path in settings.config),
+        watch=tuple(files),
         schedule=ScheduleOptions(workers=settings.workers, start_spread=settings.start_jitter),
     )
 

@@ -15,22 +15,15 @@ from otelprobe.config.decode import BAD, Member, plan_for
 from otelprobe.config.faults import ConfigError, Fault, nearest
 from otelprobe.config.models import Name
 from otelprobe.fields import DurationOrZero, Scalar
+from otelprobe.sharding import ALL, Shard
 
 PREFIX = "OTELPROBE_"
 ENV_FILE = ".env"
 _IGNORED = "OTELPROBE_DEMO_"
-_SHARD = re.compile(r"(\d{1,5})/(\d{1,5})")
+_SHARD = re.compile(r"([0-9]{1,5})/(?:([0-9]{1,5})|@(.+))")
 _COUNT = re.compile(r"[0-9]{1,4}")
 _SWITCH = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
 _LISTEN = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.-]*):(\d{1,5})")
-
-
-@dataclass(frozen=True, slots=True)
-class Shard:
-    """Which part of the flows this process runs: part `index` (from 0) of `count`."""
-
-    index: int = 0
-    count: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +35,11 @@ class Listen:
 
 
 def parse_shard(value: object) -> Shard:
-    """Read `0/3` as the first of three parts."""
+    """Read `0/3` as the first of three parts, `0/@FILE` as the first of as many as the file says."""
     match = _SHARD.fullmatch(value) if isinstance(value, str) else None
-    if not match or int(match[1]) >= int(match[2]):
-        raise ValueError("not a shard: write index/count, the first is 0, as in 0/3")
-    return Shard(int(match[1]), int(match[2]))
+    if not match or (match[2] and int(match[1]) >= int(match[2])):
+        raise ValueError("not a shard: write index/count, the first is 0, as in 0/3, or index/@FILE")
+    return Shard(int(match[1]), count_file=FilePath(match[3])) if match[3] else Shard(int(match[1]), int(match[2]))
 
 
 def parse_listen(value: object) -> Listen | None:
@@ -116,14 +109,17 @@ class Settings:
     workers: Annotated[int, Scalar(parse_workers, {"type": "integer"})] = 64
     """How many flows run at once, 1 to 1024."""
 
-    shard: Annotated[Shard, Scalar(parse_shard, {"type": "string"})] = Shard()
-    """Which part of the flows is run here; for `run`."""
+    shard: Annotated[Shard, Scalar(parse_shard, {"type": "string"})] = ALL
+    """Which part of the flows is run here, `index/count` or `index/@FILE`; for `run`."""
 
     start_jitter: DurationOrZero = 10.0
     """Time over which the first runs are spread; for `run`."""
 
     require_delivery: Annotated[bool, Scalar(parse_switch, {"type": "boolean"})] = False
     """Exit code 3 if telemetry was not delivered; for `once`."""
+
+    exit_zero: Annotated[bool, Scalar(parse_switch, {"type": "boolean"})] = False
+    """Exit code 0 whatever the verdict, as telemetry tells it; for `once`."""
 
     warnings: tuple[str, ...] = field(default=(), metadata={"from": "load_settings"})
     """Variables that mean nothing; not a setting."""

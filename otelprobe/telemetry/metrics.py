@@ -91,6 +91,12 @@ class Recorder:
         interval = self._intervals.get(result.flow, _DEFAULT_INTERVAL)
         return result.end_ns + int(_STALE_AFTER * interval * _NS)
 
+    def scheduled(self, flows: int, shard: int, shards: int) -> None:
+        """Say how many flows this process runs, and as which shard of how many; what was said before no longer holds."""
+        process = self._store.process
+        self._store.forget(lambda _ident, metric, _values: metric is schema.SCHEDULE_FLOWS)
+        self._store.gauge(process, schema.SCHEDULE_FLOWS, shard, shards, value=flows, until_ns=None)
+
     def schedule_lag(self, seconds: float, flow: str) -> None:
         """Feed how late a run started; one histogram for all flows, as lag is the process's own trouble."""
         _ = flow

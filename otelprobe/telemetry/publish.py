@@ -65,6 +65,11 @@ class Telemetry:
         if self._metrics is not None:
             self._metrics.register(flows)
 
+    def scheduled(self, flows: int, shard: int = 0, shards: int = 1) -> None:
+        """Tell how many flows this process runs, and as which part (from 0) of how many."""
+        if self._metrics is not None:
+            self._metrics.scheduled(flows, shard, shards)
+
     def publish(self, result: FlowResult) -> None:
         """Tell one run. It costs some 0.5 ms and waits for no network."""
         if self._closed:

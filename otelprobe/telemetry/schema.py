@@ -125,6 +125,8 @@ MISSED_REASON = Attribute(
     "Why a planned run did not take place, or came to nothing.",
     ("overlap", "overloaded", "backlog", "late", "crashed", "abandoned"),
 )
+SHARD = Attribute("otelprobe.shard.index", "Which part of the flows a process runs, from 0.")
+SHARDS = Attribute("otelprobe.shard.count", "Into how many parts the flows are divided, as this process sees it.")
 SIGNAL = Attribute("otelprobe.export.signal", "The OpenTelemetry signal.", ("traces", "metrics", "logs"))
 EXPORT_OUTCOME = Attribute(
     "otelprobe.export.outcome", "What became of the items.", ("sent", "failed", "spooled", "replayed")
@@ -311,6 +313,10 @@ SCHEDULE_LAG = Metric("otelprobe.schedule.lag", _H, "s", "How late a run started
 SCHEDULE_MISSED = Metric(
     "otelprobe.schedule.missed", _C, "{run}", "Planned runs that did not take place.", _F, (MISSED_REASON,)
 )
+SCHEDULE_FLOWS = Metric(
+    "otelprobe.schedule.flows", _G, "{flow}", "Flows that a process runs on schedule.", (), (SHARD, SHARDS),
+    lasting=True,
+)  # fmt: skip
 EXPORT_ITEMS = Metric(
     "otelprobe.export.items", _C, "{item}", "Spans, data points and log records by what became of them.",
     (), (SIGNAL, EXPORT_OUTCOME),
@@ -325,7 +331,7 @@ AUDIT_SUPPRESSED = Metric(
 METRICS = (
     FLOW_UP, FLOW_RUNS, FLOW_DURATION, AUTH_TIME, API_TIME, STEP_UP, STEP_RUNS, STEP_DURATION, HTTP_DURATION,
     PHASE_DURATION, LAST_RUN, LAST_SUCCESS, EXPIRES_IN, VALIDATION_FAILURES, CLOCK_SKEW, KEY_COUNT, KEY_CHANGES, EXPIRY,
-    REJECTION, POSTURE, PROVIDER_STATUS, OBJECTIVE, SCHEDULE_LAG, SCHEDULE_MISSED, EXPORT_ITEMS, CONFIG_RELOADS,
+    REJECTION, POSTURE, PROVIDER_STATUS, OBJECTIVE, SCHEDULE_FLOWS, SCHEDULE_LAG, SCHEDULE_MISSED, EXPORT_ITEMS, CONFIG_RELOADS,
     AUDIT_SUPPRESSED,
 )  # fmt: skip
 """Every metric, in the order of docs/telemetry.md."""

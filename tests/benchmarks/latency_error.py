@@ -33,8 +33,9 @@ from otelprobe.http import LiveHttp
 from otelprobe.plan import FlowPlan, build
 from otelprobe.result import FlowResult
 from otelprobe.run import Tools, run_flow, warm_up
-from otelprobe.schedule import ScheduleOptions, fraction
+from otelprobe.schedule import ScheduleOptions
 from otelprobe.serve import ServeOptions, Server, Work
+from otelprobe.sharding import fraction
 from otelprobe.telemetry import Telemetry, TelemetrySettings
 
 DELAY = 0.05

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from otelprobe.config.faults import ConfigError
-from otelprobe.config.settings import Listen, Settings, Shard, load_settings
+from otelprobe.config.settings import Listen, Settings, load_settings
+from otelprobe.sharding import Shard
 
 
 @pytest.fixture(autouse=True)
@@ -45,14 +46,14 @@ def test_every_setting_is_read_from_text(monkeypatch: pytest.MonkeyPatch) -> Non
     values = {
         "CONFIG": "/etc/a:/etc/b", "LOG_LEVEL": "debug", "LOG_FORMAT": "json", "COLOR": "never", "STATE_DIR": "007",
         "SPOOL_DIR": "/spool", "LOCATION": "eu-1", "LISTEN": ":8080", "WORKERS": "8", "SHARD": "1/3",
-        "START_JITTER": "0s", "REQUIRE_DELIVERY": "true",
+        "START_JITTER": "0s", "REQUIRE_DELIVERY": "true", "EXIT_ZERO": "yes",
     }  # fmt: skip
     for name, value in values.items():
         monkeypatch.setenv(f"OTELPROBE_{name}", value)
     assert load_settings({}) == Settings(
         config=("/etc/a", "/etc/b"), log_level="debug", log_format="json", color="never", state_dir="007",
         spool_dir="/spool", location="eu-1", listen=Listen("", 8080), workers=8, shard=Shard(1, 3),
-        start_jitter=0.0, require_delivery=True,
+        start_jitter=0.0, require_delivery=True, exit_zero=True,
     )  # fmt: skip
     assert len(values) == len(Settings.__dataclass_fields__) - 1
 
@@ -87,7 +88,7 @@ def test_every_fault_names_its_flag_or_variable(monkeypatch: pytest.MonkeyPatch)
         "--listen: not an address: write host:port, :port for every address, or none",
         "--location: not a name: up to 63 letters, digits, _ . and -, the first a letter or digit",
         "--log-level: unknown word; did you mean warning?",
-        "--shard: not a shard: write index/count, the first is 0, as in 0/3",
+        "--shard: not a shard: write index/count, the first is 0, as in 0/3, or index/@FILE",
         "OTELPROBE_REQUIRE_DELIVERY: not a switch: write true or false",
         "OTELPROBE_START_JITTER: not a duration: write 250ms, 5s, 15m, 2h or 90d",
         "OTELPROBE_WORKERS: not a number of workers: write 1 to 1024",
