@@ -1,13 +1,11 @@
 """The servers of the stack tests: oidc-provider on Node, installed once into a cache, and a rotel to receive OTLP."""
 
-import hashlib
 import importlib.util
 import json
 import os
 import shutil
 import socket
 import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 import pytest
 import requests
 
+from tests.stack.harness import node
 from tests.stack.servers import (  # noqa: F401 - the fixtures of the other servers
     demo,
     events,
@@ -26,41 +25,19 @@ from tests.stack.servers import (  # noqa: F401 - the fixtures of the other serv
     make_probe,
     prometheus,
     start_collector,
+    told_in_one_line,
 )
 
 HERE = Path(__file__).parent / "oidc_provider"
-CACHE = Path(__file__).parents[2] / ".cache" / "stack"
 SECRET = "stack client+secret/canary%"
 PASSWORD = "stack-password-canary"
 CLIENT, USER = "otelprobe", "ann"
-_NPM_CI = ("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
-
-
-def _need(*programs: str) -> None:
-    missing = [name for name in programs if shutil.which(name) is None]
-    if missing:
-        pytest.exit(f"make test-stack needs {' and '.join(missing)}: install Node.js 20 or newer", returncode=1)
 
 
 def _installed() -> Path:
-    """Give the folder with node_modules for the present lock file; fill it at first use, whole or not at all."""
-    locked = [HERE / "package.json", HERE / "package-lock.json"]
-    digest = hashlib.sha256(b"".join(path.read_bytes() for path in locked)).hexdigest()[:16]
-    folder = CACHE / f"oidc-provider-{digest}"
-    if folder.is_dir():
-        return folder
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as part:
-        made = Path(part) / "made"
-        made.mkdir()
-        for path in locked:
-            shutil.copy(path, made)
-        done = subprocess.run(_NPM_CI, cwd=made, capture_output=True, text=True, timeout=300, check=False)
-        if done.returncode != 0:
-            last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
-            pytest.exit(f"npm ci for tests/stack/oidc_provider failed: {last}", returncode=1)
-        made.rename(folder)
-    return folder
+    """Give the folder with oidc-provider for the present lock file."""
+    with told_in_one_line():
+        return node.installed(HERE)
 
 
 def _end(process: "subprocess.Popen[Any]") -> None:
@@ -116,7 +93,6 @@ class OidcProvider:
 
 @pytest.fixture(scope="session")
 def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OidcProvider]:
-    _need("node", "npm")
     provider = OidcProvider(_installed(), tmp_path_factory.mktemp("oidc-provider") / "stderr")
     yield provider
     provider.stop()
