@@ -102,6 +102,7 @@ def exchange_attributes(result: FlowResult, step: StepResult, exchange: Exchange
             schema.PROTOCOL_NAME.name: "http",
         }
     optional: tuple[tuple[schema.Attribute, AttributeValue | None], ...] = (
+        (schema.PROVIDER, result.provider),
         (schema.STATUS_CODE, exchange.status),
         (schema.PROTOCOL_VERSION, exchange.http_version),
         (schema.PEER_ADDRESS, exchange.peer_address),

@@ -1,7 +1,11 @@
 """A result as metrics: which series a run feeds, and which a planned flow has from the start."""
 
+import resource
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 
+from otelprobe import __version__
 from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Outcome, Reason, objective, owner
 from otelprobe.result import Exchange, Fact, FlowFacts, FlowResult, StepFacts, StepResult
 from otelprobe.telemetry import schema
@@ -124,12 +128,25 @@ class Recorder:
             self._store.gauge(owner_, schema.POSTURE, rule, severity, value=number, until_ns=None)
 
     def delivery(self, delivery: Delivery) -> None:
-        """Take over the counts of what was delivered so far."""
+        """Take over the counts of what was delivered so far, and what the process is and uses."""
+        if self._gauges_end:
+            self._store.gauge(self._store.process, schema.BUILD, __version__, value=1, until_ns=None)
+            self._store.gauge(self._store.process, schema.MEMORY, value=resident_bytes(), until_ns=None)
         for signal, count in delivery.signals.items():
             for outcome in schema.EXPORT_OUTCOME.values:
                 self._store.total(
                     self._store.process, schema.EXPORT_ITEMS, signal, outcome, value=getattr(count, outcome)
                 )
+
+
+def resident_bytes() -> int:
+    """Give how much memory this process holds now; where there is no /proc, the most that it ever held."""
+    try:
+        with Path("/proc/self/statm").open(encoding="ascii") as file:
+            return int(file.read().split()[1]) * resource.getpagesize()
+    except OSError:
+        most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return most if sys.platform == "darwin" else most * 1024
 
 
 def _obsolete(steps: dict[str, set[str]], ident: OwnerId, metric: Metric, values: Key) -> bool:

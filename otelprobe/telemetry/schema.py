@@ -49,6 +49,8 @@ MODE = Attribute(
     ("long_lived", "one_shot"),
 )
 LOCATION = Attribute("otelprobe.location", "Where this prober runs, as set by the operator.")
+ENVIRONMENT = Attribute("deployment.environment.name", "Semantic conventions: set it in `OTEL_RESOURCE_ATTRIBUTES`.")
+SERVICE_VERSION = Attribute("service.version", "Semantic conventions.")
 AUTH_DURATION = Attribute("otelprobe.auth.duration", "Seconds spent in steps of the auth layer.")
 API_DURATION = Attribute("otelprobe.api.duration", "Seconds spent in steps of the API layer.")
 AUTH_SHARE = Attribute("otelprobe.auth.share", "Share of authentication in auth plus API time, 0 to 1.")
@@ -140,12 +142,13 @@ FLOW_SPAN = (
     FLOW, RUN_ID, FLOW_OUTCOME, BLAME, COUNTS, FAILED_STEP, PROVIDER, LOCATION,
     AUTH_DURATION, API_DURATION, AUTH_SHARE, ERROR_TYPE, PROVIDER_STATE,
 )  # fmt: skip
-RESOURCE = (MODE, LOCATION)
+RESOURCE = (MODE, LOCATION, ENVIRONMENT)
 STEP_SPAN = (FLOW, PROVIDER, STEP, KIND, LAYER, STEP_OUTCOME, STEP_INDEX, ERROR_TYPE)
 CLIENT_SPAN = (
-    FLOW, STEP, METHOD, URL, SERVER_ADDRESS, SERVER_PORT, STATUS_CODE, ERROR_TYPE, PROTOCOL_NAME, PROTOCOL_VERSION, PEER_ADDRESS,
-    PEER_PORT, RESEND_COUNT, REQUEST_SIZE, RESPONSE_SIZE, SYNTHETIC, CONTROL, *PHASE_SPAN.values(), TLS_ESTABLISHED,
-    TLS_PROTOCOL, TLS_VERSION, TLS_CIPHER, TLS_ISSUER, TLS_SUBJECT, TLS_NOT_BEFORE, TLS_NOT_AFTER,
+    FLOW, PROVIDER, STEP, METHOD, URL, SERVER_ADDRESS, SERVER_PORT, STATUS_CODE, ERROR_TYPE, PROTOCOL_NAME,
+    PROTOCOL_VERSION, PEER_ADDRESS, PEER_PORT, RESEND_COUNT, REQUEST_SIZE, RESPONSE_SIZE, SYNTHETIC, CONTROL,
+    *PHASE_SPAN.values(), TLS_ESTABLISHED, TLS_PROTOCOL,
+    TLS_VERSION, TLS_CIPHER, TLS_ISSUER, TLS_SUBJECT, TLS_NOT_BEFORE, TLS_NOT_AFTER,
 )  # fmt: skip
 _FACT_MEANINGS = {
     Fact.ISSUANCE_GRANT: "The grant type that was used.",
@@ -236,8 +239,9 @@ class Metric:
         return hash(self.name)
 
 
-_F = (FLOW,)
 _FP = (FLOW, PROVIDER)
+"""Every metric of a flow says the provider too: an alert on any of them can be silenced by an outage of the provider."""
+
 _STEP = (STEP, KIND, LAYER)
 _C, _G, _H = Instrument.COUNTER, Instrument.GAUGE, Instrument.HISTOGRAM
 
@@ -247,44 +251,46 @@ FLOW_UP = Metric(
 FLOW_RUNS = Metric(
     "otelprobe.flow.runs", _C, "{run}", "Runs by how they ended.", _FP, (FLOW_OUTCOME, BLAME, COUNTS, ERROR_TYPE)
 )
-FLOW_DURATION = Metric("otelprobe.flow.duration", _H, "s", "How long a run took.", _F, (FLOW_OUTCOME,), NETWORK_BUCKETS)
+FLOW_DURATION = Metric(
+    "otelprobe.flow.duration", _H, "s", "How long a run took.", _FP, (FLOW_OUTCOME,), NETWORK_BUCKETS
+)
 AUTH_TIME = Metric(
     "otelprobe.auth.duration", _H, "s", "Time a run spent in steps of the auth layer.", _FP, (), NETWORK_BUCKETS
 )
 API_TIME = Metric(
     "otelprobe.api.duration", _H, "s", "Time a run spent in steps of the API layer.", _FP, (), NETWORK_BUCKETS
 )
-STEP_UP = Metric("otelprobe.step.up", _G, "{step}", "1 if the step passed in the last run, else 0.", _F, _STEP)
+STEP_UP = Metric("otelprobe.step.up", _G, "{step}", "1 if the step passed in the last run, else 0.", _FP, _STEP)
 STEP_RUNS = Metric(
-    "otelprobe.step.runs", _C, "{run}", "Step runs by how they ended.", _F, (*_STEP, STEP_OUTCOME, ERROR_TYPE)
+    "otelprobe.step.runs", _C, "{run}", "Step runs by how they ended.", _FP, (*_STEP, STEP_OUTCOME, ERROR_TYPE)
 )
 STEP_DURATION = Metric(
     "otelprobe.step.duration", _H, "s", "How long a step took, without its control requests.",
-    _F, (*_STEP, STEP_OUTCOME), STEP_BUCKETS,
+    _FP, (*_STEP, STEP_OUTCOME), STEP_BUCKETS,
 )  # fmt: skip
 HTTP_DURATION = Metric(
     "http.client.request.duration", _H, "s", "Duration of HTTP client requests, without control requests.",
-    _F, (STEP, METHOD, SERVER_ADDRESS, SERVER_PORT, STATUS_CODE, ERROR_TYPE), NETWORK_BUCKETS,
+    _FP, (STEP, METHOD, SERVER_ADDRESS, SERVER_PORT, STATUS_CODE, ERROR_TYPE), NETWORK_BUCKETS,
 )  # fmt: skip
 PHASE_DURATION = Metric(
     "otelprobe.http.phase.duration", _H, "s", "Duration of one phase of an HTTP request.",
-    _F, (STEP, PHASE), NETWORK_BUCKETS,
+    _FP, (STEP, PHASE), NETWORK_BUCKETS,
 )  # fmt: skip
 LAST_RUN = Metric(
-    "otelprobe.flow.last_run.timestamp", _G, "s", "When the last run ended (Unix time).", _F, lasting=True
+    "otelprobe.flow.last_run.timestamp", _G, "s", "When the last run ended (Unix time).", _FP, lasting=True
 )
 LAST_SUCCESS = Metric(
-    "otelprobe.flow.last_success.timestamp", _G, "s", "When the last run that passed ended (Unix time).", _F,
+    "otelprobe.flow.last_success.timestamp", _G, "s", "When the last run that passed ended (Unix time).", _FP,
     lasting=True,
 )  # fmt: skip
 EXPIRES_IN = Metric(
-    "otelprobe.issuance.expires_in", _G, "s", "Lifetime that the last issued access token was given.", _F, (STEP,)
+    "otelprobe.issuance.expires_in", _G, "s", "Lifetime that the last issued access token was given.", _FP, (STEP,)
 )
 VALIDATION_FAILURES = Metric(
     "otelprobe.validation.failures", _C, "{failure}", "Faults found when tokens were verified locally.",
-    _F, (ERROR_TYPE,),
+    _FP, (ERROR_TYPE,),
 )  # fmt: skip
-CLOCK_SKEW = Metric("otelprobe.clock.skew", _G, "s", "The peer's clock minus ours (resolution 1 s).", _F, (PEER,))
+CLOCK_SKEW = Metric("otelprobe.clock.skew", _G, "s", "The peer's clock minus ours (resolution 1 s).", _FP, (PEER,))
 KEY_COUNT = Metric("otelprobe.jwks.key.count", _G, "{key}", "Keys that the provider publishes.", (PROVIDER,))
 KEY_CHANGES = Metric(
     "otelprobe.jwks.changes", _C, "{change}", "Changes seen in the provider's keys.", (PROVIDER,), (KEY_CHANGE,)
@@ -295,10 +301,10 @@ EXPIRY = Metric(
 )  # fmt: skip
 REJECTION = Metric(
     "otelprobe.rejection.accepted", _G, "{case}", "1 if a bad credential was accepted in the last run, else 0.",
-    _F, (CASE,),
+    _FP, (CASE,),
 )  # fmt: skip
 POSTURE = Metric(
-    "otelprobe.posture.findings", _G, "{finding}", "Posture findings of a flow.", _F, (POSTURE_RULE, POSTURE_SEVERITY),
+    "otelprobe.posture.findings", _G, "{finding}", "Posture findings of a flow.", _FP, (POSTURE_RULE, POSTURE_SEVERITY),
     lasting=True,
 )  # fmt: skip
 PROVIDER_STATUS = Metric(
@@ -307,11 +313,11 @@ PROVIDER_STATUS = Metric(
 )  # fmt: skip
 OBJECTIVE = Metric(
     "otelprobe.objective", _G, "", "Targets and thresholds as data, so that one rule serves every flow.",
-    _FP, (OBJECTIVE_NAME,), lasting=True,
+    _FP, (OBJECTIVE_NAME,), labels=True, lasting=True,
 )  # fmt: skip
 SCHEDULE_LAG = Metric("otelprobe.schedule.lag", _H, "s", "How late a run started, over all flows.", (), (), LAG_BUCKETS)
 SCHEDULE_MISSED = Metric(
-    "otelprobe.schedule.missed", _C, "{run}", "Planned runs that did not take place.", _F, (MISSED_REASON,)
+    "otelprobe.schedule.missed", _C, "{run}", "Planned runs that did not take place.", _FP, (MISSED_REASON,)
 )
 SCHEDULE_FLOWS = Metric(
     "otelprobe.schedule.flows", _G, "{flow}", "Flows that a process runs on schedule.", (), (SHARD, SHARDS),
@@ -327,12 +333,16 @@ CONFIG_RELOADS = Metric(
 AUDIT_SUPPRESSED = Metric(
     "otelprobe.audit.suppressed", _C, "{event}", "Audit events that were held back by a rate limit.", ()
 )
+BUILD = Metric(
+    "otelprobe.build", _G, "{process}", "1 for each long-lived prober, with its version.", (), (SERVICE_VERSION,)
+)
+MEMORY = Metric("process.memory.usage", _G, "By", "Semantic conventions: resident memory of a long-lived prober.", ())
 
 METRICS = (
     FLOW_UP, FLOW_RUNS, FLOW_DURATION, AUTH_TIME, API_TIME, STEP_UP, STEP_RUNS, STEP_DURATION, HTTP_DURATION,
     PHASE_DURATION, LAST_RUN, LAST_SUCCESS, EXPIRES_IN, VALIDATION_FAILURES, CLOCK_SKEW, KEY_COUNT, KEY_CHANGES, EXPIRY,
     REJECTION, POSTURE, PROVIDER_STATUS, OBJECTIVE, SCHEDULE_FLOWS, SCHEDULE_LAG, SCHEDULE_MISSED, EXPORT_ITEMS, CONFIG_RELOADS,
-    AUDIT_SUPPRESSED,
+    AUDIT_SUPPRESSED, BUILD, MEMORY,
 )  # fmt: skip
 """Every metric, in the order of docs/telemetry.md."""
 

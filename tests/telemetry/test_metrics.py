@@ -4,6 +4,7 @@ from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
 
+from otelprobe import __version__
 from otelprobe.reasons import Layer
 from otelprobe.result import ProviderStatus
 from otelprobe.telemetry import Telemetry, schema
@@ -232,7 +233,7 @@ def running(calls: Callable[[Telemetry], None]):
 
 
 def test_the_probers_own_health_is_told():
-    """Lag, missed runs, reloads, held-back audit events, posture findings and deliveries are metrics."""
+    """Lag, missed runs, reloads, held-back audit events, posture, deliveries, version and memory are metrics."""
 
     def calls(telemetry: Telemetry) -> None:
         telemetry.schedule_lag(0.02, "orders")
@@ -249,13 +250,20 @@ def test_the_probers_own_health_is_told():
     assert last["otelprobe.schedule.lag", ()].count == 1
     assert (
         last[
-            "otelprobe.schedule.missed", (("otelprobe.flow.name", "orders"), ("otelprobe.schedule.reason", "overlap"))
+            "otelprobe.schedule.missed",
+            (
+                ("otelprobe.flow.name", "orders"),
+                ("otelprobe.provider", "corp"),
+                ("otelprobe.schedule.reason", "overlap"),
+            ),
         ].as_int
         == 1
     )
     assert last["otelprobe.config.reloads", (("otelprobe.config.outcome", "ok"),)].as_int == 1
     assert last["otelprobe.audit.suppressed", ()].as_int == 3
     assert sum(1 for name, _ in last if name == "otelprobe.export.items") == 12
+    assert last["otelprobe.build", (("service.version", __version__),)].as_double == 1
+    assert 2**20 < last["process.memory.usage", ()].as_double < 2**33
     posture = [p for (name, _), p in last.items() if name == "otelprobe.posture.findings"]
     assert [p.as_double for p in posture] == [2.0]
 

@@ -60,6 +60,7 @@ def test_a_http_span_follows_the_semantic_conventions():
     result = passed(steps=(step("call", exchanges=(exchange("GET", "api.example.com", 200, resend_count=1),)),))
     span = next(s for s in told(result).spans if s.kind == CLIENT)
     assert attributes(span) == {
+        "otelprobe.provider": "corp",
         "otelprobe.flow.name": "orders",
         "otelprobe.step.name": "call",
         "http.request.method": "GET",
