@@ -164,6 +164,11 @@ class Reason(StrEnum):
     CREDENTIAL_EXPIRING = "credential_expiring"
     PROVIDER_DEGRADED = "provider_degraded"
     PROVIDER_STATUS_UNKNOWN = "provider_status_unknown"
+    ROTATION_UNSAFE = "rotation_unsafe"
+    RETAINED_REFUSED = "retained_refused"
+    DRIFT_DETECTED = "drift_detected"
+    POSTURE_VIOLATED = "posture_violated"
+    STATE_LOST = "state_lost"
     TOO_SLOW = "too_slow"
     CONFIG_ERROR = "config_error"
     SECRET_MISSING = "secret_missing"  # noqa: S105 - a reason, not a password
@@ -507,6 +512,43 @@ def _rows() -> dict[Reason, Verdict]:
             r.PROVIDER_DEGRADED: "The provider's status page admits a problem.",
             r.PROVIDER_STATUS_UNKNOWN: "The provider's status page could not be read; that says nothing about the provider.",
         },
+    )
+    group(
+        b.API,
+        c.AUTH,
+        {
+            r.RETAINED_REFUSED: "The API refuses tokens of earlier runs that are still good, and takes a new one: old sessions are cut off. Check its cached keys, a restart that lost them, and revocation.",
+        },
+    )
+    group(
+        None,
+        c.NONE,
+        {
+            r.ROTATION_UNSAFE: "Keys change faster than caches and tokens allow, so that clients with cached keys refuse good tokens. Publish a new key for the cache time before it signs, and keep the old one for the longest token lifetime plus the cache time.",
+        },
+    )
+    group(
+        b.PROVIDER,
+        c.NONE,
+        {
+            r.DRIFT_DETECTED: "Something is not what it was: the detail names what. Check whether the change was planned; if it was not, look for what made it.",
+        },
+    )
+    group(
+        b.PROVIDER,
+        c.NONE,
+        {
+            r.POSTURE_VIOLATED: "A posture rule is broken that the flow file wants kept. The detail names the rules; docs/posture.md says why each matters and how to mend it.",
+        },
+        security=True,
+    )
+    group(
+        b.PROBER,
+        c.NONE,
+        {
+            r.STATE_LOST: "What otelprobe remembers between runs could not be read or kept, so that checks that need it start anew. Check the state directory.",
+        },
+        outcome=Outcome.ERROR,
     )
     group(
         None,

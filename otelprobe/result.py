@@ -52,6 +52,13 @@ class Fact(StrEnum):
     CERTIFICATE_NOT_AFTER = "certificate.not_after"
     CERTIFICATE_SHA256 = "certificate.sha256"
     CREDENTIAL_REMAINING = "credential.remaining"
+    JWKS_KEY_AGE = "jwks.key_age"
+    JWKS_CACHE_TIME = "jwks.cache_time"
+    RETAINED_COUNT = "retained.count"
+    RETAINED_AGE = "retained.age"
+    RETAINED_SESSIONS = "retained.sessions"
+    POSTURE_FINDINGS = "posture.findings"
+    POSTURE_RULES = "posture.rules"
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +142,45 @@ class KeyChange:
     kid: str
 
 
+class DriftSubject(StrEnum):
+    """What is compared with a learned baseline."""
+
+    DISCOVERY = "discovery"
+    CLAIMS = "claims"
+    ALGORITHMS = "algorithms"
+    LIFETIMES = "lifetimes"
+    SCOPES = "scopes"
+    TLS_ISSUER = "tls_issuer"
+
+
+@dataclass(frozen=True, slots=True)
+class DriftChange:
+    """A difference from the baseline that is new: `name` says of what (a member, a claim, a host), never a claim's value."""
+
+    subject: DriftSubject
+    name: str
+    detail: str
+
+
+class Severity(StrEnum):
+    """How bad a posture finding is, from worth knowing to act now."""
+
+    INFO = "info"
+    LOW = "low"
+    MEDIUM = "medium"
+    HIGH = "high"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A posture rule that was broken: `rule` is its id, `target` the host that it is about, `detail` prose."""
+
+    rule: str
+    severity: Severity
+    target: str
+    detail: str
+
+
 @dataclass(frozen=True, slots=True)
 class CaseResult:
     """One bad credential that was offered: `accepted` is the finding."""
@@ -187,6 +233,8 @@ class StepResult:
     cases: tuple[CaseResult, ...] = ()
     counted: bool = True
     provider_status: ProviderStatus | None = None
+    drift: tuple[DriftChange, ...] = ()
+    findings: tuple[Finding, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +302,7 @@ class FlowFacts:
     """What is known of a flow before it runs: names, labels, steps, and its objectives and thresholds as numbers.
 
     `objectives` maps a name (availability as a ratio, auth_latency, api_latency, interval in seconds, ...) to its value.
+    `drift` says that it is compared with a learned baseline.
     """
 
     flow: str
@@ -263,3 +312,4 @@ class FlowFacts:
     steps: tuple[StepFacts, ...]
     objectives: Mapping[str, float]
     interval: float | None = None
+    drift: bool = False

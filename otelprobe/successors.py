@@ -4,18 +4,15 @@ In memory always; in the state directory, if there is one, sealed with a key tha
 state directory alone has nothing, and a new seed makes the old successor unreadable, as it should be.
 """
 
-import json
-from base64 import b64decode, b64encode
 from hashlib import sha256
-from secrets import token_bytes
 
 from otelprobe.fields import SecretRef
 from otelprobe.reasons import Reason
 from otelprobe.result import Warn
+from otelprobe.sealing import seal, unseal
 from otelprobe.step import Context
 
-_INFO = b"otelprobe refresh token successor"
-_SALT, _NONCE = 16, 12
+_PURPOSE = "otelprobe refresh token successor"
 
 
 def latest(ctx: Context, source: SecretRef, seed: str) -> str | None:
@@ -25,10 +22,11 @@ def latest(ctx: Context, source: SecretRef, seed: str) -> str | None:
     if kept is not None:
         return str(kept[1]) if kept[0] == seed else None
     document = ctx.state.load(_file(name)) if ctx.state.durable else None
-    found = _open(str((document or {}).get("sealed", "")), seed)
-    if found is not None:
+    found = unseal((document or {}).get("sealed"), seed, _PURPOSE)
+    if isinstance(found, str):
         ctx.memory.tokens[name] = (seed, found)
-    return found
+        return found
+    return None
 
 
 def keep(ctx: Context, source: SecretRef, successor: str) -> tuple[Warn, ...]:
@@ -60,7 +58,7 @@ def replaced(ctx: Context, old: str | None, new: str | None) -> tuple[Warn, ...]
 
 
 def _save(ctx: Context, name: str, seed: str, successor: str) -> tuple[Warn, ...]:
-    if ctx.state.save(_file(name), {"sealed": _seal(successor, seed)}, sync=True):
+    if ctx.state.save(_file(name), {"sealed": seal(successor, seed, _PURPOSE)}, sync=True):
         return ()
     return (_lost("of the flow file", "it cannot be written to the state directory"),)
 
@@ -79,33 +77,3 @@ def _name(ctx: Context, source: SecretRef) -> str:
 def _file(name: str) -> str:
     """Give the name of the state document: the cache's name says too much, and is too long for a file."""
     return f"successor-{sha256(name.encode()).hexdigest()[:32]}"
-
-
-def _seal(successor: str, seed: str) -> str:
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415 - costs 0.1 s
-
-    salt, nonce = token_bytes(_SALT), token_bytes(_NONCE)
-    sealed = AESGCM(_key(seed, salt)).encrypt(nonce, json.dumps(successor).encode(), _INFO)
-    return b64encode(salt + nonce + sealed).decode()
-
-
-def _open(sealed: str, seed: str) -> str | None:
-    """Give what was sealed; None where it was sealed with another seed, or changed."""
-    if not sealed:
-        return None
-    from cryptography.exceptions import InvalidTag  # noqa: PLC0415 - costs 0.1 s
-    from cryptography.hazmat.primitives.ciphers.aead import AESGCM  # noqa: PLC0415
-
-    try:
-        whole = b64decode(sealed, validate=True)
-        salt, nonce, rest = whole[:_SALT], whole[_SALT : _SALT + _NONCE], whole[_SALT + _NONCE :]
-        return str(json.loads(AESGCM(_key(seed, salt)).decrypt(nonce, rest, _INFO)))
-    except (ValueError, InvalidTag):
-        return None
-
-
-def _key(seed: str, salt: bytes) -> bytes:
-    from cryptography.hazmat.primitives.hashes import SHA256  # noqa: PLC0415 - costs 0.1 s
-    from cryptography.hazmat.primitives.kdf.hkdf import HKDF  # noqa: PLC0415
-
-    return HKDF(SHA256(), 32, salt, _INFO).derive(seed.encode())

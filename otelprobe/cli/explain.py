@@ -19,6 +19,8 @@ WARNINGS = frozenset(
         Reason.CREDENTIAL_EXPIRING,
         Reason.PROVIDER_DEGRADED,
         Reason.PROVIDER_STATUS_UNKNOWN,
+        Reason.ROTATION_UNSAFE,
+        Reason.STATE_LOST,
     }
 )
 """Reasons that only ever warn: the step that carries one has passed."""

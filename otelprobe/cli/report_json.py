@@ -93,6 +93,11 @@ def _step(step: StepResult) -> dict[str, Any]:
         "expiries": [{"subject": e.subject, "name": e.name, "remaining": _seconds(e.remaining)} for e in step.expiries],
         "key_changes": [{"change": c.change, "kid": c.kid} for c in step.key_changes],
         "provider_status": _status(step.provider_status),
+        "drift": [{"subject": d.subject.value, "name": d.name, "detail": d.detail} for d in step.drift],
+        "findings": [
+            {"rule": f.rule, "severity": f.severity.value, "target": f.target, "detail": f.detail}
+            for f in step.findings
+        ],
     }
 
 

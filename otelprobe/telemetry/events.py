@@ -12,7 +12,7 @@ from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from otelprobe.reasons import VERDICTS, Outcome
+from otelprobe.reasons import VERDICTS, Outcome, Reason
 from otelprobe.result import FlowResult, StepResult
 from otelprobe.telemetry import schema
 from otelprobe.telemetry.attributes import Attributes, verdict_attributes
@@ -78,12 +78,26 @@ class EventMaker:
             for change in step.key_changes:
                 what: Attributes = {schema.KEY_CHANGE.name: change.change, schema.KEY_ID.name: change.kid}
                 yield self._record(schema.JWKS_CHANGED, step.end_ns, ids, {**about, **what}, SeverityNumber.INFO)
+            yield from self._memory_events(step, ids, about)
             for case in (c for c in step.cases if c.accepted):
                 finding: Attributes = {**about, schema.CASE.name: case.case}
                 if case.status is not None:
                     finding[schema.STATUS_CODE.name] = case.status
                 yield self._record(schema.REJECTION_ACCEPTED, step.end_ns, ids, finding, SeverityNumber.ERROR)
             yield from self._audit(step, ids, about)
+
+    def _memory_events(self, step: StepResult, ids: tuple[int, int], about: Attributes) -> Iterator[ReadableLogRecord]:
+        """Give what only shows between runs: what differs from its baseline, and memory that was lost."""
+        for change in step.drift:
+            what: Attributes = {
+                schema.DRIFT_SUBJECT.name: change.subject.value,
+                schema.DRIFT_NAME.name: change.name,
+                schema.DETAIL.name: change.detail,
+            }
+            yield self._record(schema.DRIFT_DETECTED, step.end_ns, ids, {**about, **what}, SeverityNumber.WARN)
+        for lost in (w for w in step.warnings if w.reason is Reason.STATE_LOST):
+            why: Attributes = {schema.DETAIL.name: lost.detail}
+            yield self._record(schema.STATE_LOST, step.end_ns, ids, {**about, **why}, SeverityNumber.WARN)
 
     def _audit(self, step: StepResult, ids: tuple[int, int], about: Attributes) -> Iterator[ReadableLogRecord]:
         event = _AUDIT.get(step.kind)

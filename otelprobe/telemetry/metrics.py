@@ -2,6 +2,7 @@
 
 import resource
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -62,6 +63,8 @@ class Recorder:
             if step.kind == "keys":
                 for change in schema.KEY_CHANGE.values:
                     store.plan(self._provider(facts), schema.KEY_CHANGES, change)
+        for subject in schema.DRIFT_SUBJECT.values if facts.drift else ():
+            store.plan(flow, schema.DRIFT_CHANGES, subject)
         for reason in schema.MISSED_REASON.values:
             store.plan(flow, schema.SCHEDULE_MISSED, reason)
         for name, value in facts.objectives.items():
@@ -84,10 +87,18 @@ class Recorder:
         """Feed one run."""
         run = _Run(self._store, self._flow(result), result, self._until(result))
         run.flow_numbers()
+        self._posture(result)
         for step in result.steps:
             run.step_numbers(step)
             run.keys(step, self._provider)
             run.expiries(step)
+
+    def _posture(self, result: FlowResult) -> None:
+        """Take over the findings of a run in which posture was looked at; another run leaves them as they are."""
+        looked = [s for s in result.steps if Fact.POSTURE_RULES in s.facts]
+        if looked:
+            counts = Counter((f.rule, f.severity.value) for s in looked for f in s.findings)
+            self.posture(result.flow, ((rule, severity, number) for (rule, severity), number in counts.items()))
 
     def _until(self, result: FlowResult) -> int | None:
         if not self._gauges_end:
@@ -232,6 +243,8 @@ class _Run:
         if step.kind in _VERIFYING and step.outcome is Outcome.FAIL:
             for problem in step.problems or tuple(filter(None, (step.reason,))):
                 store.count(owner_, schema.VALIDATION_FAILURES, problem.value)
+        for change in step.drift:
+            store.count(owner_, schema.DRIFT_CHANGES, change.subject.value)
         for case in step.cases:
             self._gauge(schema.REJECTION, case.case, value=int(case.accepted))
         for exchange in step.exchanges:
@@ -256,6 +269,9 @@ class _Run:
         number = step.facts.get(Fact.JWKS_KEY_COUNT)
         if isinstance(number, int):
             self._store.gauge(provider(self._result), schema.KEY_COUNT, value=number, until_ns=self._until)
+        age = step.facts.get(Fact.JWKS_KEY_AGE)
+        if isinstance(age, int | float):
+            self._store.gauge(provider(self._result), schema.KEY_AGE, value=age, until_ns=self._until)
         for change in step.key_changes:
             self._store.count(provider(self._result), schema.KEY_CHANGES, change.change)
         if step.provider_status is not None:

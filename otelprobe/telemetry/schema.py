@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from otelprobe.reasons import Blame, Counts, Layer, Outcome, Reason
-from otelprobe.result import Fact
+from otelprobe.result import DriftSubject, Fact, Severity
 
 SCOPE = "otelprobe"
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
@@ -121,7 +121,9 @@ PROVIDER_STATE = Attribute(
     "otelprobe.provider.state", "What the provider's status page says.", ("operational", "degraded", "unknown")
 )
 POSTURE_RULE = Attribute("otelprobe.posture.rule", "The posture rule that was broken.")
-POSTURE_SEVERITY = Attribute("otelprobe.posture.severity", "How bad it is.")
+POSTURE_SEVERITY = Attribute("otelprobe.posture.severity", "How bad it is.", _closed(Severity))
+DRIFT_SUBJECT = Attribute("otelprobe.drift.subject", "What differs from its baseline.", _closed(DriftSubject))
+DRIFT_NAME = Attribute("otelprobe.drift.name", "Which member, claim or host differs; events only.")
 MISSED_REASON = Attribute(
     "otelprobe.schedule.reason",
     "Why a planned run did not take place, or came to nothing.",
@@ -187,6 +189,13 @@ _FACT_MEANINGS = {
     Fact.CERTIFICATE_NOT_AFTER: "End of each certificate, ISO 8601, in the same order.",
     Fact.CERTIFICATE_SHA256: "SHA-256 fingerprint of each certificate, in the same order.",
     Fact.CREDENTIAL_REMAINING: "Seconds until the credential ends; negative once it has.",
+    Fact.JWKS_KEY_AGE: "Seconds since the oldest published key was first seen.",
+    Fact.JWKS_CACHE_TIME: "Seconds that the key set's Cache-Control lets clients keep it.",
+    Fact.RETAINED_COUNT: "How many tokens of earlier runs are alive and were tried.",
+    Fact.RETAINED_AGE: "Seconds since the oldest of them was issued.",
+    Fact.RETAINED_SESSIONS: "Which tokens work: both, old_only, new_only, none; nothing where one kind could not be tried.",
+    Fact.POSTURE_FINDINGS: "Ids of the posture rules that are broken.",
+    Fact.POSTURE_RULES: "How many posture rules had something to look at.",
 }
 FACT_SPAN = tuple(Attribute(FACT_PREFIX + fact, _FACT_MEANINGS[fact]) for fact in Fact)
 
@@ -295,6 +304,10 @@ KEY_COUNT = Metric("otelprobe.jwks.key.count", _G, "{key}", "Keys that the provi
 KEY_CHANGES = Metric(
     "otelprobe.jwks.changes", _C, "{change}", "Changes seen in the provider's keys.", (PROVIDER,), (KEY_CHANGE,)
 )
+KEY_AGE = Metric(
+    "otelprobe.jwks.key.age", _G, "s", "Time since the oldest published key was first seen; it starts anew with the state.",
+    (PROVIDER,),
+)  # fmt: skip
 EXPIRY = Metric(
     "otelprobe.expiry.remaining", _G, "s", "Time until something ends; negative once it has.",
     (), (EXPIRY_SUBJECT, EXPIRY_NAME),
@@ -306,6 +319,10 @@ REJECTION = Metric(
 POSTURE = Metric(
     "otelprobe.posture.findings", _G, "{finding}", "Posture findings of a flow.", _FP, (POSTURE_RULE, POSTURE_SEVERITY),
     lasting=True,
+)  # fmt: skip
+DRIFT_CHANGES = Metric(
+    "otelprobe.drift.changes", _C, "{change}", "Differences from a learned baseline, each counted when it is first seen.",
+    _FP, (DRIFT_SUBJECT,),
 )  # fmt: skip
 PROVIDER_STATUS = Metric(
     "otelprobe.provider.status", _G, "{provider}", "1 for the state that the provider's status page shows, else 0.",
@@ -343,6 +360,7 @@ METRICS = (
     PHASE_DURATION, LAST_RUN, LAST_SUCCESS, EXPIRES_IN, VALIDATION_FAILURES, CLOCK_SKEW, KEY_COUNT, KEY_CHANGES, EXPIRY,
     REJECTION, POSTURE, PROVIDER_STATUS, OBJECTIVE, SCHEDULE_FLOWS, SCHEDULE_LAG, SCHEDULE_MISSED, EXPORT_ITEMS, CONFIG_RELOADS,
     AUDIT_SUPPRESSED, BUILD, MEMORY,
+    KEY_AGE, DRIFT_CHANGES,
 )  # fmt: skip
 """Every metric, in the order of docs/telemetry.md."""
 
@@ -373,6 +391,16 @@ FLOW_FAILED = Event(
     (FLOW_OUTCOME, BLAME, COUNTS, FAILED_STEP, ERROR_TYPE, PROVIDER_STATE, DETAIL),
 )
 JWKS_CHANGED = Event("otelprobe.jwks.changed", "A provider's published key changed.", (STEP, KEY_CHANGE, KEY_ID))
+DRIFT_DETECTED = Event(
+    "otelprobe.drift.detected",
+    "Something differs from its learned baseline.",
+    (STEP, DRIFT_SUBJECT, DRIFT_NAME, DETAIL),
+)
+STATE_LOST = Event(
+    "otelprobe.state.lost",
+    "What is remembered between runs could not be read or kept: checks that need it start anew, the others go on.",
+    (STEP, DETAIL),
+)
 REJECTION_ACCEPTED = Event("otelprobe.rejection.accepted", "A bad credential was accepted.", (STEP, CASE, STATUS_CODE))
 AUDIT_ISSUED = Event("otelprobe.audit.issued", "A credential was issued to the prober.", _STEP_EVENT)
 AUDIT_VALIDATED = Event("otelprobe.audit.validated", "A credential was verified and found good.", _STEP_EVENT)
@@ -385,8 +413,8 @@ AUDIT_REJECTED = Event(
     (*_STEP_EVENT, ERROR_TYPE, CASE),
 )
 EVENTS = (
-    FLOW_COMPLETED, FLOW_FAILED, JWKS_CHANGED, REJECTION_ACCEPTED, AUDIT_ISSUED, AUDIT_VALIDATED, AUDIT_REFRESHED,
-    AUDIT_INTROSPECTED, AUDIT_REVOKED, AUDIT_REJECTED,
+    FLOW_COMPLETED, FLOW_FAILED, JWKS_CHANGED, DRIFT_DETECTED, STATE_LOST, REJECTION_ACCEPTED, AUDIT_ISSUED,
+    AUDIT_VALIDATED, AUDIT_REFRESHED, AUDIT_INTROSPECTED, AUDIT_REVOKED, AUDIT_REJECTED,
 )  # fmt: skip
 """Every event, in the order of docs/telemetry.md."""
 
