@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -50,7 +51,7 @@ def _quiet() -> Iterator[None]:
 
 
 class Courier:
-    """Hands batches of one signal to its sink, counts what became of them, and spools what did not arrive."""
+    """Hands requests of one signal to its sink, counts what became of them, and spools what did not arrive."""
 
     def __init__(self, signal: Signal, open_sink: Callable[[], Sink], tally: Tally, spool: Spool | None) -> None:
         self.signal = signal
@@ -62,7 +63,7 @@ class Courier:
         # Held while a batch goes from one account to the next (queue, under way, settled), so that whoever closes the
         # books at the end finds every item in just one of them.
         self.moving = threading.RLock()
-        self._under_way: tuple[Any, int] | None = None
+        self._under_way: tuple[bytes, int] | None = None
         self._gone = False
         self._told = False
         tally.open(signal)
@@ -78,26 +79,29 @@ class Courier:
         """Tell whether what is not delivered is spooled."""
         return self._spool is not None
 
-    def deliver(self, batch: Any, items: int, keep: Callable[[Any], None] | None = None) -> Taken:
-        """Send one batch; if nobody takes it, hand it to the spool, or else to `keep`, which tries it again later."""
-        return self.send(batch, items, keep) if self.begin(batch, items) else Taken.NO
+    def deliver(self, body: bytes, items: int) -> Taken:
+        """Send one request; if nobody takes it, hand it to the spool."""
+        return self.send(body, items) if self.begin(body, items) else Taken.NO
 
-    def begin(self, batch: Any, items: int) -> bool:
-        """Enter a batch as under way; False if it is too late for that, and the batch is accounted for."""
+    def begin(self, body: bytes, items: int) -> bool:
+        """Enter a request as under way; False if it is too late for that, and its items are accounted for."""
         with self.moving:
             with self._lock:
                 gone = self._gone
-                self._under_way = None if gone else (batch, items)
+                self._under_way = None if gone else (body, items)
             if gone:
-                self.lose(batch, items)
+                self.lose(body, items)
         return not gone
 
-    def send(self, batch: Any, items: int, keep: Callable[[Any], None] | None = None) -> Taken:
-        """Send a batch that was entered as under way, and settle what became of it."""
-        answer = self._export(batch)
+    def send(self, body: bytes, items: int, keep: Callable[[], None] | None = None) -> Taken:
+        """Send a request that was entered as under way, and settle what became of it.
+
+        If nobody takes it and there is no spool, `keep` takes its items back, to try them again later.
+        """
+        answer = self._export(body)
         with self.moving:
             if self._arrived_in_time():
-                self._settle(batch, items, answer, keep)
+                self._settle(body, items, answer, keep)
         if answer.ok:
             return Taken.YES
         return Taken.INVALID if answer.permanent else Taken.NO
@@ -108,15 +112,15 @@ class Courier:
             under_way, self._under_way = self._under_way, None
         return under_way is not None
 
-    def _export(self, batch: Any) -> Answer:
+    def _export(self, body: bytes) -> Answer:
         try:
             with _quiet():
-                return self.open().export(batch)
+                return self.open().export(body)
         except Exception as error:  # noqa: BLE001 - an exporter's fault must not end the thread that feeds it
             _LOG.debug("%s export raised %s", self.signal.value, type(error).__name__)
             return Answer(ok=False)
 
-    def _settle(self, batch: Any, items: int, answer: Answer, keep: Callable[[Any], None] | None) -> None:
+    def _settle(self, body: bytes, items: int, answer: Answer, keep: Callable[[], None] | None) -> None:
         if answer.ok:
             self._tally.add(self.signal, "sent", items - min(answer.rejected, items))
             self._tally.add(self.signal, "failed", min(answer.rejected, items))
@@ -126,10 +130,10 @@ class Courier:
             self._tally.add(self.signal, "failed", items)
         elif self.keeps or keep is None:
             self._tell(answer.why, "kept in the spool" if self.keeps else "check the OTLP endpoint and its settings")
-            self.lose(batch, items)
+            self.lose(body, items)
         else:
             self._tell(answer.why, "they are tried again while the queue has room")
-            keep(batch)
+            keep()
 
     def _tell(self, why: str, what: str) -> None:
         """Say once in each outage that delivery fails."""
@@ -137,18 +141,10 @@ class Courier:
             self._told = True
             _LOG.warning("%s were not delivered: %s; %s", self.signal.value, why or "no answer was read", what)
 
-    def lose(self, batch: Any, items: int) -> None:
-        """Account for a batch that did not arrive: spooled if it can be, else failed."""
-        body = self._encode(batch) if self._spool is not None else None
-        kept = body is not None and self._spool is not None and self._spool.write(self.signal, items, body)
+    def lose(self, body: bytes, items: int) -> None:
+        """Account for a request that did not arrive: spooled if it can be, else failed."""
+        kept = self._spool is not None and self._spool.write(self.signal, items, body)
         self._tally.add(self.signal, "spooled" if kept else "failed", items)
-
-    def _encode(self, batch: Any) -> bytes | None:
-        try:
-            return self.open().encode(batch)
-        except Exception as error:  # noqa: BLE001 - what cannot be encoded is counted as failed
-            _LOG.debug("%s could not be encoded: %s", self.signal.value, type(error).__name__)
-            return None
 
     def drop(self, items: int) -> None:
         """Account for items that a full queue pushed out."""
@@ -248,16 +244,22 @@ class Worker:
 
 
 class QueueWorker(Worker):
-    """Finished spans or log records, in the order in which they came. In one-shot mode nothing is ever dropped."""
+    """Encoded spans or log records, in the order in which they came. In one-shot mode nothing is ever dropped.
 
-    def __init__(self, courier: Courier, settings: QueueSettings, *, bounded: bool) -> None:
+    `pack` makes a request of a batch.
+    """
+
+    def __init__(
+        self, courier: Courier, settings: QueueSettings, pack: Callable[[Sequence[bytes]], bytes], *, bounded: bool
+    ) -> None:
         super().__init__(courier)
         self._settings = settings
-        self._queue: deque[Any] = deque()
+        self._pack = pack
+        self._queue: deque[bytes] = deque()
         self._size = settings.size if bounded else None
         self._resting = False
 
-    def put(self, items: Iterable[Any]) -> None:
+    def put(self, items: Iterable[bytes]) -> None:
         """Take items; beyond the queue's size the oldest are dropped and counted."""
         self._queue.extend(items)
         self._trim()
@@ -275,7 +277,7 @@ class QueueWorker(Worker):
         if dropped:
             self.courier.drop(dropped)
 
-    def _keep(self, batch: Sequence[Any]) -> None:
+    def _keep(self, batch: Sequence[bytes]) -> None:
         """Put a batch that nobody took back to where it came from."""
         self._queue.extendleft(reversed(batch))
         self._trim()
@@ -285,8 +287,8 @@ class QueueWorker(Worker):
         (self._stop if self._resting else self._wake).wait(self._settings.delay)
         self._wake.clear()
 
-    def _take(self) -> list[Any]:
-        batch: list[Any] = []
+    def _take(self) -> list[bytes]:
+        batch: list[bytes] = []
         while len(batch) < self._settings.batch:
             try:
                 batch.append(self._queue.popleft())
@@ -300,11 +302,13 @@ class QueueWorker(Worker):
         while taken is not Taken.NO:
             with self.courier.moving:
                 batch = self._take()
-                begun = bool(batch) and self.courier.begin(batch, len(batch))
+                body = self._pack(batch) if batch else b""
+                begun = bool(batch) and self.courier.begin(body, len(batch))
             if not batch:
                 break
             final = self._stop.is_set()
-            taken = self.courier.send(batch, len(batch), None if final else self._keep) if begun else Taken.NO
+            keep = None if final else partial(self._keep, batch)
+            taken = self.courier.send(body, len(batch), keep) if begun else Taken.NO
             if taken is Taken.NO and (final or self.courier.keeps):
                 self._give_up()
         self._resting = taken is Taken.NO
@@ -313,7 +317,7 @@ class QueueWorker(Worker):
 
     def _give_up(self) -> None:
         while batch := self._take():
-            self.courier.lose(batch, len(batch))
+            self.courier.lose(self._pack(batch), len(batch))
 
     def surrender(self) -> None:
         """Account for the batch under way and for all that is queued."""
@@ -322,8 +326,8 @@ class QueueWorker(Worker):
             self._give_up()
 
 
-Chunk = tuple[Any, int, Sequence[Any]]
-"""MetricsData for one request, its number of points, and the new series that it tells as zero."""
+Chunk = tuple[bytes, int, Sequence[Any]]
+"""One request, its number of points, and the new series that it tells as zero."""
 
 
 class MetricWorker(Worker):
@@ -372,11 +376,11 @@ class MetricWorker(Worker):
     def _send(self, chunks: Iterator[Chunk]) -> bool:
         """Send chunks; after one that nobody takes the rest is only accounted for, as each would take its timeout."""
         taken = Taken.YES
-        for data, points, newborn in chunks:
+        for body, points, newborn in chunks:
             if taken is Taken.NO:
-                self.courier.lose(data, points)
+                self.courier.lose(body, points)
                 continue
-            taken = self.courier.deliver(data, points)
+            taken = self.courier.deliver(body, points)
             if taken is Taken.YES and newborn:
                 self._confirm(newborn)
         return taken is Taken.YES

@@ -1,23 +1,31 @@
 """A result as log events: what happened, when, and in which span; the only signal that carries prose.
 
-The SDK's logs signal is still in development: all that touches it is in this module. Exceptions are not recorded at all:
-a run's failure is a reason and a detail. The same events are sent in both modes, as an audit trail must not depend
-on how the prober is run.
+Exceptions are not recorded at all: a run's failure is a reason and a detail. The same events are sent in both modes, as
+an audit trail must not depend on how the prober is run.
 """
 
 from collections.abc import Callable, Iterable, Iterator
-
-from opentelemetry._logs import LogRecord, SeverityNumber
-from opentelemetry.sdk._logs import ReadableLogRecord
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from enum import IntEnum
+from struct import Struct
 
 from otelprobe.reasons import VERDICTS, Outcome, Reason
 from otelprobe.result import FlowResult, StepResult
-from otelprobe.telemetry import schema
+from otelprobe.telemetry import schema, wire
 from otelprobe.telemetry.attributes import Attributes, verdict_attributes
 from otelprobe.telemetry.schema import Event
-from otelprobe.telemetry.spans import span_context
+
+
+class SeverityNumber(IntEnum):
+    """How grave an event is, by the logs data model, as far as it is used."""
+
+    INFO = 9
+    WARN = 13
+    ERROR = 17
+
+
+_HEAD = Struct("<BQBBBI")
+_OBSERVED = Struct("<BQ")
+_SAMPLED = 1
 
 _AUDIT: dict[str, Event] = {
     "token": schema.AUDIT_ISSUED,
@@ -39,11 +47,7 @@ _AUDIT: dict[str, Event] = {
 class EventMaker:
     """Makes the log events of a run and hands them on together."""
 
-    def __init__(
-        self, resource: Resource, scope: InstrumentationScope, hand_on: Callable[[Iterable[ReadableLogRecord]], None]
-    ) -> None:
-        self._resource = resource
-        self._scope = scope
+    def __init__(self, hand_on: Callable[[Iterable[bytes]], None]) -> None:
         self._hand_on = hand_on
 
     def publish(self, result: FlowResult) -> None:
@@ -52,7 +56,7 @@ class EventMaker:
         records = [*self._step_events(result, base), *self._flow_events(result, base)]
         self._hand_on(records)
 
-    def _flow_events(self, result: FlowResult, base: Attributes) -> Iterator[ReadableLogRecord]:
+    def _flow_events(self, result: FlowResult, base: Attributes) -> Iterator[bytes]:
         verdict = verdict_attributes(result)
         warnings = tuple(dict.fromkeys(w.reason.value for w in result.warnings))
         times: Attributes = {
@@ -71,7 +75,7 @@ class EventMaker:
                 why[schema.DETAIL.name] = result.detail
             yield self._record(schema.FLOW_FAILED, result.end_ns, ids, why, SeverityNumber.ERROR)
 
-    def _step_events(self, result: FlowResult, base: Attributes) -> Iterator[ReadableLogRecord]:
+    def _step_events(self, result: FlowResult, base: Attributes) -> Iterator[bytes]:
         for step in result.steps:
             ids = result.trace_id, step.span_id
             about: Attributes = {**base, schema.STEP.name: step.step}
@@ -86,7 +90,7 @@ class EventMaker:
                 yield self._record(schema.REJECTION_ACCEPTED, step.end_ns, ids, finding, SeverityNumber.ERROR)
             yield from self._audit(step, ids, about)
 
-    def _memory_events(self, step: StepResult, ids: tuple[int, int], about: Attributes) -> Iterator[ReadableLogRecord]:
+    def _memory_events(self, step: StepResult, ids: tuple[int, int], about: Attributes) -> Iterator[bytes]:
         """Give what only shows between runs: what differs from its baseline, and memory that was lost."""
         for change in step.drift:
             what: Attributes = {
@@ -99,7 +103,7 @@ class EventMaker:
             why: Attributes = {schema.DETAIL.name: lost.detail}
             yield self._record(schema.STATE_LOST, step.end_ns, ids, {**about, **why}, SeverityNumber.WARN)
 
-    def _audit(self, step: StepResult, ids: tuple[int, int], about: Attributes) -> Iterator[ReadableLogRecord]:
+    def _audit(self, step: StepResult, ids: tuple[int, int], about: Attributes) -> Iterator[bytes]:
         event = _AUDIT.get(step.kind)
         if event is None or step.outcome in {Outcome.ERROR, Outcome.SKIP}:
             return
@@ -115,18 +119,26 @@ class EventMaker:
             attributes[schema.CASE.name] = refused
         yield self._record(event, step.end_ns, ids, attributes, severity)
 
+    @staticmethod
     def _record(
-        self, event: Event, time_ns: int, ids: tuple[int, int], attributes: Attributes, severity: SeverityNumber
-    ) -> ReadableLogRecord:
-        record = LogRecord(
-            timestamp=time_ns,
-            observed_timestamp=time_ns,
-            context=span_context(*ids),
-            severity_number=severity,
-            attributes=attributes,
-            event_name=event.name,
+        event: Event, time_ns: int, ids: tuple[int, int], attributes: Attributes, severity: SeverityNumber
+    ) -> bytes:
+        """Write a log record with its length; `ids` are those of the trace and the span."""
+        return wire.sized(
+            b"".join(
+                (
+                    _HEAD.pack(0x09, time_ns, 0x10, severity, 0x45, _SAMPLED),
+                    wire.attributes(b"\x32", attributes),
+                    b"\x4a\x10",
+                    ids[0].to_bytes(16, "big"),
+                    b"\x52\x08",
+                    ids[1].to_bytes(8, "big"),
+                    _OBSERVED.pack(0x59, time_ns),
+                    b"\x62",
+                    wire.text(event.name),
+                )
+            )
         )
-        return ReadableLogRecord(record, self._resource, self._scope)
 
 
 def _not_refused(step: StepResult) -> bool:

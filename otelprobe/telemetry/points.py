@@ -1,38 +1,101 @@
-"""Series to OTLP: the store's numbers as the SDK's public data points, in requests of bounded size.
+"""Series to OTLP: the store's numbers as encoded data points, in requests of bounded size.
 
 Loaded only when metrics are sent. A request holds at most some 1,500 points (about 0.5 MB), well below the 4 MiB that a
-gRPC collector accepts by default, and the objects of one request are gone before the next is built.
+gRPC collector accepts by default, and the bytes of one request are gone before the next is built.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from functools import lru_cache
+from struct import Struct
+from time import sleep
 from typing import NamedTuple
 
-from opentelemetry.sdk.metrics import Exemplar
-from opentelemetry.sdk.metrics.export import (
-    AggregationTemporality,
-    HistogramDataPoint,
-    MetricsData,
-    NumberDataPoint,
-    ResourceMetrics,
-    ScopeMetrics,
-    Sum,
-)
-from opentelemetry.sdk.metrics.export import Gauge as GaugeData
-from opentelemetry.sdk.metrics.export import Histogram as HistogramData
-from opentelemetry.sdk.metrics.export import Metric as MetricData
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-
-from otelprobe.telemetry import schema
+from otelprobe.telemetry import schema, wire
 from otelprobe.telemetry.schema import Instrument, Metric
-from otelprobe.telemetry.series import Gauge, Histogram, Key, Owner, Store, metric_of
+from otelprobe.telemetry.series import Gauge, Histogram, Key, Mark, Owner, Store, place_of
+from otelprobe.telemetry.wire import Envelope
 
 _POINTS = 1500
 _NS = 1_000_000_000
 _ZERO_LASTS_NS = 15 * _NS
 """How long a new counter is told as zero at least, so that a scrape of the collector sees it."""
 
-Points = dict[str, list[NumberDataPoint | HistogramDataPoint]]
+_KEPT = 4096
+"""Encoded attributes of keys kept, some 200 bytes each; flows with steps of the same names share them."""
+
+_BURST, _PAUSE = 200, 0.0002
+"""Points after which the collection pauses, and the seconds: a check whose answer has come waits for no more than these."""
+
+_TIMES = Struct("<BQBQ")
+_INTEGER = Struct("<Bq")
+_NUMBER = Struct("<Bd")
+_EXEMPLAR = Struct("<BQBd")
+_HISTOGRAM = Struct("<BQBdBdBd")
+_DATA = {Instrument.GAUGE: b"\x2a", Instrument.COUNTER: b"\x3a", Instrument.HISTOGRAM: b"\x4a"}
+_DELTA, _CUMULATIVE = b"\x10\x01", b"\x10\x02"
+_MONOTONIC = b"\x18\x01"
+
+
+class Shape:
+    """What all points of one metric have in common, encoded once.
+
+    `group` is the same for metrics whose points share the same attributes of their owner.
+    """
+
+    def __init__(self, metric: Metric, groups: list[object]) -> None:
+        kind = metric.owner, metric.labels, metric.instrument is Instrument.HISTOGRAM
+        if kind not in groups:
+            groups.append(kind)
+        self.group = groups.index(kind)
+        self.metric = metric
+        self.attributes = b"\x4a" if metric.instrument is Instrument.HISTOGRAM else b"\x3a"
+        self.head = b"\x0a" + wire.text(metric.name) + b"\x12" + wire.text(metric.description)
+        self.head += b"\x1a" + wire.text(metric.unit) + _DATA[metric.instrument]
+        self.buckets = Struct(f"<{len(metric.bounds) + 1}Q")
+        self.bounds = b"\x3a" + wire.sized(Struct(f"<{len(metric.bounds)}d").pack(*metric.bounds))
+
+    def owned(self, owner: Owner) -> bytes:
+        """Write the attributes that come from the owner, and its labels where the metric carries them."""
+        known = owner.attributes
+        pairs: dict[str, wire.Value] = {a.name: known[a.name] for a in self.metric.owner if a.name in known}
+        if self.metric.labels:
+            pairs.update({schema.LABEL_PREFIX + k: v for k, v in owner.labels.items()})
+        return wire.attributes(self.attributes, pairs)
+
+    def histogram(self, series: Histogram) -> bytes:
+        """Write a histogram's numbers, and its exemplars since the last collection."""
+        marks = [wire.sized(_exemplar(value, mark)) for value, mark in series.exemplars]
+        series.exemplars = ()
+        return b"".join(
+            (
+                _HISTOGRAM.pack(0x21, sum(series.counts), 0x29, series.total, 0x59, series.low, 0x61, series.high),
+                b"\x32",
+                wire.sized(self.buckets.pack(*series.counts)),
+                self.bounds,
+                wire.fields(b"\x42", marks),
+            )
+        )
+
+
+def _exemplar(value: float, mark: Mark) -> bytes:
+    ids = b"\x22\x08" + mark.span_id.to_bytes(8, "big") + b"\x2a\x10" + mark.trace_id.to_bytes(16, "big")
+    return _EXEMPLAR.pack(0x11, mark.time_ns, 0x19, value) + ids
+
+
+def _shapes() -> tuple[Shape, ...]:
+    groups: list[object] = []
+    return tuple(Shape(metric, groups) for metric in schema.METRICS)
+
+
+_SHAPES = _shapes()
+
+
+@lru_cache(maxsize=_KEPT)
+def _own(key: Key) -> bytes:
+    """Write the attributes that vary within the owner."""
+    shape = _SHAPES[place_of(key)]
+    pairs = zip(shape.metric.attributes, key[1:], strict=True)
+    return wire.attributes(shape.attributes, {a.name: value for a, value in pairs if value is not None})
 
 
 class Newborn(NamedTuple):
@@ -65,7 +128,7 @@ class Collection:
         self._newborn_only = newborn_only
         self._final = final
         self.count = 0
-        self.points: Points = {}
+        self.points: dict[int, list[bytes]] = {}
         self.newborn: list[Newborn] = []
 
     @property
@@ -75,37 +138,37 @@ class Collection:
 
     def add(self, owner: Owner) -> None:
         """Add an owner's points."""
-        bases: dict[str, dict[str, str]] = {}
-        with self._store.lock:
-            keys = list(owner.newborn) if self._newborn_only else list(owner.series)
-            for key in keys:
-                metric = metric_of(key)
-                point = self._point(owner, key, metric, bases)
-                if point is not None:
-                    self.points.setdefault(metric.name, []).append(point)
-                    self.count += 1
-
-    def _point(
-        self, owner: Owner, key: Key, metric: Metric, bases: dict[str, dict[str, str]]
-    ) -> NumberDataPoint | HistogramDataPoint | None:
-        value = owner.series[key]
+        shared: dict[int, bytes] = {}
         start = owner.start_ns if self._since is None else max(self._since, owner.start_ns)
-        if isinstance(value, Gauge):
-            if value.until_ns is not None and value.until_ns < self._now:
-                return None
-            return NumberDataPoint(_attributes(owner, key, metric, bases), 0, self._now, self._gauge(metric, value))
+        times = _TIMES.pack(0x11, start, 0x19, self._now)
+        with self._store.lock:
+            for key in list(owner.newborn if self._newborn_only else owner.series):
+                place = place_of(key)
+                shape = _SHAPES[place]
+                measured = self._measured(owner, key, shape, times)
+                if measured is None:
+                    continue
+                owned = shared.get(shape.group)
+                if owned is None:
+                    owned = shared[shape.group] = shape.owned(owner)
+                self.points.setdefault(place, []).append(wire.sized(owned + _own(key) + measured))
+                self.count += 1
+
+    def _measured(self, owner: Owner, key: Key, shape: Shape, times: bytes) -> bytes | None:
+        """Write what was measured and when; None where there is nothing to tell."""
+        value = owner.series[key]
         if isinstance(value, Histogram):
             if self.delta:
                 del owner.series[key]
-            return self._histogram(metric, value, _attributes(owner, key, metric, bases), start)
+            return times + shape.histogram(value)
+        if isinstance(value, Gauge):
+            if value.until_ns is not None and value.until_ns < self._now:
+                return None
+            # What ends is kept as the time of its end, so that it runs down between runs.
+            left = value.value - self._now / _NS if shape.metric is schema.EXPIRY else value.value
+            return times[9:] + _NUMBER.pack(0x21, left)
         number = self._counter(owner, key, value)
-        if number is None:
-            return None
-        return NumberDataPoint(_attributes(owner, key, metric, bases), start, self._now, number)
-
-    def _gauge(self, metric: Metric, gauge: Gauge) -> float:
-        """Give a gauge's value; what ends is kept as the time of its end, so that it runs down between runs."""
-        return gauge.value - self._now / _NS if metric is schema.EXPIRY else float(gauge.value)
+        return None if number is None else times + _INTEGER.pack(0x31, number)
 
     def _counter(self, owner: Owner, key: Key, value: int) -> int | None:
         if self.delta:
@@ -124,68 +187,29 @@ class Collection:
             return None
         return 0
 
-    def _histogram(
-        self, metric: Metric, series: Histogram, attributes: Mapping[str, object], start: int
-    ) -> HistogramDataPoint:
-        exemplars = [Exemplar({}, value, mark.time_ns, mark.span_id, mark.trace_id) for value, mark in series.exemplars]
-        series.exemplars = ()
-        return HistogramDataPoint(
-            attributes=attributes,  # type: ignore[arg-type]  # strings, numbers and booleans, as Store.key has them
-            start_time_unix_nano=start,
-            time_unix_nano=self._now,
-            count=sum(series.counts),
-            sum=series.total,
-            bucket_counts=tuple(series.counts),
-            explicit_bounds=metric.bounds,
-            min=series.low,
-            max=series.high,
-            exemplars=exemplars,
-        )
-
-    def metrics(self) -> list[MetricData]:
-        """Give what was added, by metric."""
-        return [self._metric(m, self.points[m.name]) for m in schema.METRICS if m.name in self.points]
-
-    def _metric(self, metric: Metric, points: list[NumberDataPoint | HistogramDataPoint]) -> MetricData:
-        temporality = AggregationTemporality.DELTA if self.delta else AggregationTemporality.CUMULATIVE
-        data: Sum | GaugeData | HistogramData
-        if metric.instrument is Instrument.GAUGE:
-            data = GaugeData(points)  # type: ignore[arg-type]  # a gauge's points are numbers
-        elif metric.instrument is Instrument.COUNTER:
-            data = Sum(points, temporality, is_monotonic=True)  # type: ignore[arg-type]  # a counter's too
-        else:
-            data = HistogramData(points, temporality)  # type: ignore[arg-type]  # a histogram's are histograms
-        return MetricData(metric.name, metric.description, metric.unit, data)
-
-
-def _attributes(
-    owner: Owner, key: Key, metric: Metric, bases: dict[str, dict[str, str]]
-) -> dict[str, str | int | bool]:
-    """Build a point's attributes: the owner's, its labels where the metric carries them, then the series' own."""
-    base = bases.get(metric.name)
-    if base is None:
-        known = owner.attributes
-        base = bases[metric.name] = {a.name: known[a.name] for a in metric.owner if a.name in known}
-        if metric.labels:
-            base.update({schema.LABEL_PREFIX + k: v for k, v in owner.labels.items()})
-    attributes: dict[str, str | int | bool] = {**base}
-    for attribute, value in zip(metric.attributes, key[1:], strict=True):
-        if value is not None:
-            attributes[attribute.name] = value
-    return attributes
+    def metrics(self) -> Iterator[bytes]:
+        """Give what was added, by metric, each with its length."""
+        temporality = _DELTA if self.delta else _CUMULATIVE
+        for place in sorted(self.points):
+            shape = _SHAPES[place]
+            data = wire.fields(b"\x0a", self.points[place])
+            if shape.metric.instrument is not Instrument.GAUGE:
+                data += temporality
+            if shape.metric.instrument is Instrument.COUNTER:
+                data += _MONOTONIC
+            yield wire.sized(shape.head + wire.sized(data))
 
 
 class Collector:
-    """Gives what is to be sent at one time, request by request."""
+    """Gives what is to be sent at one time, request by request; all but the final collection pauses now and then."""
 
-    def __init__(self, store: Store, resource: Resource, scope: InstrumentationScope, *, delta: bool, interval: float):
+    def __init__(self, store: Store, envelope: Envelope, *, delta: bool, interval: float) -> None:
         self._store = store
-        self._resource = resource
-        self._scope = scope
+        self._envelope = envelope
         self._since = store.clock() if delta else None
         self._hold = min(_ZERO_LASTS_NS, int(interval * _NS))
 
-    def collect(self, newborn_only: bool, final: bool) -> Iterator[tuple[MetricsData, int, Sequence[Newborn]]]:
+    def collect(self, newborn_only: bool, final: bool) -> Iterator[tuple[bytes, int, Sequence[Newborn]]]:
         """Give the requests: each with its number of points and the new counters it tells as zero."""
         if newborn_only and self._since is not None:
             return
@@ -200,10 +224,14 @@ class Collector:
                 newborn_only=newborn_only,
                 final=final,
             )
+            burst = 0
             while pending and collection.count < _POINTS:
+                if collection.count - burst >= _BURST and not final:
+                    burst = collection.count
+                    sleep(_PAUSE)
                 collection.add(pending.pop())
             if collection.count:
-                yield self._request(collection), collection.count, collection.newborn
+                yield self._envelope.request(collection.metrics()), collection.count, collection.newborn
         if self._since is not None:
             self._since = now
 
@@ -214,7 +242,3 @@ class Collector:
             for owner, key in newborn:
                 if key in owner.newborn:
                     owner.newborn[key] = now
-
-    def _request(self, collection: Collection) -> MetricsData:
-        scope = ScopeMetrics(self._scope, collection.metrics(), schema.SCHEMA_URL)
-        return MetricsData([ResourceMetrics(self._resource, [scope], schema.SCHEMA_URL)])

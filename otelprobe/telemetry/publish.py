@@ -10,21 +10,17 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from otelprobe import __version__
 from otelprobe.result import FlowFacts, FlowResult
-from otelprobe.telemetry import schema
 from otelprobe.telemetry.delivery import Delivery, Signal, Tally
 from otelprobe.telemetry.settings import SettingsError, TelemetrySettings
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.resources import Resource
-    from opentelemetry.sdk.util.instrumentation import InstrumentationScope
-
     from otelprobe.telemetry.couriers import Chunk, Courier, QueueWorker, Worker
     from otelprobe.telemetry.events import EventMaker
     from otelprobe.telemetry.metrics import Recorder
     from otelprobe.telemetry.spans import SpanMaker
     from otelprobe.telemetry.spool import Spool
+    from otelprobe.telemetry.wire import Envelope
 
 _RESERVE = 0.5
 """Seconds of the budget kept for interrupting exports and spooling what they held."""
@@ -160,25 +156,31 @@ class Telemetry:
         def open_it() -> Sink:
             return open_sink(signal, own, timeout)
 
-        return Courier(signal, open_it, self._tally, self._spool if keeps else None)
+        # What cannot be written to a terminal is not kept: the spool is for a collector.
+        return Courier(signal, open_it, self._tally, self._spool if keeps and own.exporter == "otlp" else None)
 
     def _queue(self, signal: Signal) -> "QueueWorker":
         from otelprobe.telemetry.couriers import QueueWorker  # noqa: PLC0415 - start-up
 
         queue = self._settings.span_queue if signal is Signal.TRACES else self._settings.log_queue
-        worker = QueueWorker(self._courier(signal), queue, bounded=self._settings.mode == "long_lived")
+        worker = QueueWorker(
+            self._courier(signal),
+            queue,
+            self._envelope(signal).request,
+            bounded=self._settings.mode == "long_lived",
+        )
         self._workers.append(worker)
         return worker
 
     def _set_up_traces(self) -> None:
         from otelprobe.telemetry.spans import SpanMaker  # noqa: PLC0415 - start-up
 
-        self._spans = SpanMaker(self._resource(Signal.TRACES), _scope(), self._queue(Signal.TRACES).put)
+        self._spans = SpanMaker(self._queue(Signal.TRACES).put)
 
     def _set_up_logs(self) -> None:
         from otelprobe.telemetry.events import EventMaker  # noqa: PLC0415 - start-up
 
-        self._events = EventMaker(self._resource(Signal.LOGS), _scope(), self._queue(Signal.LOGS).put)
+        self._events = EventMaker(self._queue(Signal.LOGS).put)
 
     def _set_up_metrics(self) -> None:
         from otelprobe.telemetry.couriers import MetricWorker  # noqa: PLC0415 - start-up
@@ -206,20 +208,19 @@ class Telemetry:
 
         return Collector(
             store,
-            self._resource(Signal.METRICS),
-            _scope(),
+            self._envelope(Signal.METRICS),
             delta=self._settings.delta,
             interval=self._settings.metric_interval,
         )
 
-    def _resource(self, signal: Signal) -> "Resource":
-        from otelprobe.telemetry.resource import Origin  # noqa: PLC0415 - start-up
+    def _envelope(self, signal: Signal) -> "Envelope":
+        from otelprobe.telemetry.resource import envelope  # noqa: PLC0415 - start-up
 
-        return Origin(self._settings.resource_attributes(signal))
+        return envelope(self._settings.resource_attributes(signal))
 
 
 class _MetricFeed:
-    """Collections for the metric worker; the collector, and with it the metrics SDK, is loaded at the first one."""
+    """Collections for the metric worker; the collector, and with it the encoding, is loaded at the first one."""
 
     def __init__(self, recorder: "Recorder", tally: Tally, open_collector: Callable[[], Any]) -> None:
         self._recorder = recorder
@@ -237,12 +238,6 @@ class _MetricFeed:
     def confirm(self, newborn: Sequence[Any]) -> None:
         """Pass on which new series have arrived as zero."""
         self._collector.confirm(newborn)
-
-
-def _scope() -> "InstrumentationScope":
-    from opentelemetry.sdk.util.instrumentation import InstrumentationScope  # noqa: PLC0415 - start-up
-
-    return InstrumentationScope(schema.SCOPE, __version__, schema.SCHEMA_URL)
 
 
 def _check_files(settings: TelemetrySettings, signal: Signal) -> None:

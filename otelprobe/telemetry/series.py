@@ -3,7 +3,7 @@
 A thousand flows of five steps have about 100,000 series. The SDK keeps for each an aggregation, its lock, a reservoir with
 a bucket of exemplars for every boundary and a copy of the attributes, which is many times the memory the whole process
 may take (tests/benchmarks/telemetry_cost.py measures ours). So series live here, in one dict for each flow, under
-keys that all flows share, and become the SDK's data points only while they are sent (points.py). It also lets a gauge
+keys that all flows share, and become OTLP's data points only while they are sent (points.py). It also lets a gauge
 fall silent, a removed flow end, and a counter be told as zero before its first value, none of which the SDK can do.
 """
 
@@ -191,7 +191,12 @@ class Store:
             self.owners = {i: o for i, o in self.owners.items() if i == PROCESS or keep(i)}
 
 
+def place_of(key: Key) -> int:
+    """Give the place in schema.METRICS of the metric that a key belongs to."""
+    place = key[0]
+    return place if isinstance(place, int) else 0
+
+
 def metric_of(key: Key) -> Metric:
     """Give the metric that a key belongs to."""
-    place = key[0]
-    return schema.METRICS[place if isinstance(place, int) else 0]
+    return schema.METRICS[place_of(key)]

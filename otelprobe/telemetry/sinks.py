@@ -1,4 +1,7 @@
-"""The wire to a collector: the OpenTelemetry exporters, with every answer looked at.
+"""The way to a collector: the senders of the OpenTelemetry exporters, with every answer looked at.
+
+What is sent is encoded already (wire.py); the exporters' own encoders are not used. Their sending is: attempts,
+backing off, TLS and compression are as in any program that uses them.
 
 The exporters of 1.45 count a redirect and any 200 as success, do not read `partial_success`, and let
 REQUESTS_CA_BUNDLE beat the certificate that was set for them; and requests would send `.netrc` credentials. So HTTP
@@ -6,10 +9,12 @@ exports go through a session of our own with a response hook, and gRPC exports t
 only where it is chosen: it costs time and memory.
 """
 
+import base64
+import json
 import os
 import sys
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -51,16 +56,12 @@ class Answer:
 class Sink(Protocol):
     """One signal's way out."""
 
-    def export(self, batch: Any) -> Answer:
-        """Send a batch of SDK objects, with the exporter's own retries."""
+    def export(self, body: bytes) -> Answer:
+        """Send a request, with the exporter's own retries."""
         ...
 
     def replay(self, body: bytes) -> Answer:
-        """Send an encoded request once."""
-        ...
-
-    def encode(self, batch: Any) -> bytes | None:
-        """Encode a batch for the spool; None if this way out has no encoding."""
+        """Send a request once."""
         ...
 
     def close(self) -> None:
@@ -81,39 +82,23 @@ def open_sink(signal: Signal, settings: SignalSettings, timeout: float) -> Sink:
     return HttpSink(signal, settings, timeout)
 
 
-def encode(signal: Signal, batch: Any) -> bytes:
-    """Encode a batch as the OTLP export request of its signal."""
-    body: bytes = _encoder(signal)(batch).SerializeToString()
-    return body
+_SERVICES = {Signal.TRACES: "Trace", Signal.METRICS: "Metrics", Signal.LOGS: "Logs"}
 
 
-def _encoder(signal: Signal) -> Callable[[Any], Any]:
-    if signal is Signal.TRACES:
-        from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans  # noqa: PLC0415 - start-up
+def _service(signal: Signal) -> Any:
+    """Give the module of a signal's protobuf service; imported now, because start-up pays for it."""
+    word = _SERVICES[signal].lower()
+    return import_module(f"opentelemetry.proto.collector.{word}.v1.{word}_service_pb2")
 
-        return encode_spans
-    if signal is Signal.LOGS:
-        from opentelemetry.exporter.otlp.proto.common._log_encoder import encode_logs  # noqa: PLC0415 - start-up
 
-        return encode_logs
-    from opentelemetry.exporter.otlp.proto.common.metrics_encoder import encode_metrics  # noqa: PLC0415 - start-up
-
-    return encode_metrics
+def _request_type(signal: Signal) -> Any:
+    """Give the protobuf class of a signal's export request."""
+    return getattr(_service(signal), f"Export{_SERVICES[signal]}ServiceRequest")
 
 
 def _response_type(signal: Signal) -> Any:
     """Give the protobuf class of a signal's export response."""
-    if signal is Signal.TRACES:
-        from opentelemetry.proto.collector.trace.v1 import trace_service_pb2  # noqa: PLC0415 - start-up
-
-        return trace_service_pb2.ExportTraceServiceResponse
-    if signal is Signal.LOGS:
-        from opentelemetry.proto.collector.logs.v1 import logs_service_pb2  # noqa: PLC0415 - start-up
-
-        return logs_service_pb2.ExportLogsServiceResponse
-    from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2  # noqa: PLC0415 - start-up
-
-    return metrics_service_pb2.ExportMetricsServiceResponse
+    return getattr(_service(signal), f"Export{_SERVICES[signal]}ServiceResponse")
 
 
 class _Seen:
@@ -236,13 +221,13 @@ class HttpSink:
         except DecodeError:
             raise NotOtlpError("the OTLP endpoint answers with broken protobuf; check its URL") from None
 
-    def export(self, batch: Any) -> Answer:
-        """Send a batch, with the exporter's own retries."""
+    def export(self, body: bytes) -> Answer:
+        """Send a request, with the exporter's own retries: by its client, as its `export` takes SDK objects only."""
         self._seen.clear()
-        return self._seen.answer(ok=self._exporter.export(batch).name == "SUCCESS")
+        return self._seen.answer(ok=bool(self._exporter._client.export(body).success))
 
     def replay(self, body: bytes) -> Answer:
-        """Send an encoded request once."""
+        """Send a request once."""
         import requests  # noqa: PLC0415 - start-up
 
         headers = {"user-agent": f"otelprobe/{__version__}", **self._settings.headers, "content-type": _PROTOBUF}
@@ -257,10 +242,6 @@ class HttpSink:
         except (requests.RequestException, NotOtlpError):
             return self._seen.answer(ok=False)
         return self._seen.answer(ok=200 <= reply.status_code < 300)
-
-    def encode(self, batch: Any) -> bytes:
-        """Encode a batch for the spool."""
-        return encode(self._signal, batch)
 
     def close(self) -> None:
         """End the exporter's waiting between attempts and close the connections."""
@@ -336,7 +317,6 @@ class GrpcSink:
         self._endpoint = settings.endpoint
         self._timeout = timeout
         self._seen = _Seen(signal)
-        self._channel: grpc.Channel | None = None
         self._exporter = self._open_exporter()
 
     @property
@@ -359,7 +339,7 @@ class GrpcSink:
         return grpc.Compression.Gzip if self._settings.compression == "gzip" else grpc.Compression.NoCompression
 
     def _open_exporter(self) -> Any:
-        return _watching(_exporter_class("grpc", self._signal), self._seen)(
+        return _watching(_exporter_class("grpc", self._signal), self._signal, self._seen)(
             endpoint=self._endpoint,
             insecure=self._insecure,
             credentials=self._credentials(),
@@ -371,56 +351,32 @@ class GrpcSink:
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         return tuple((name.lower(), value) for name, value in self._settings.headers.items())
 
-    def export(self, batch: Any) -> Answer:
-        """Send a batch, with the exporter's own retries."""
+    def export(self, body: bytes) -> Answer:
+        """Send a request, with the exporter's own retries."""
         self._seen.clear()
-        return self._seen.answer(ok=self._exporter.export(batch).name == "SUCCESS")
+        return self._seen.answer(ok=self._exporter._export(body).name == "SUCCESS")
 
     def replay(self, body: bytes) -> Answer:
-        """Send an encoded request once, over a channel of its own: the exporter takes SDK objects only."""
+        """Send a request once, over the exporter's channel."""
         import grpc  # noqa: PLC0415 - costs 15 MiB, only where chosen
 
-        channel = self._channel = self._channel or self._open_channel()
-        call = channel.unary_unary(
-            _GRPC_METHODS[self._signal],
-            request_serializer=None,
-            response_deserializer=_response_type(self._signal).FromString,
-        )
         self._seen.clear()
         try:
-            self._seen.partial(call(body, timeout=self._timeout, metadata=self._metadata()))
-        except (grpc.RpcError, ValueError) as error:  # ValueError: the channel was closed by close()
-            if isinstance(error, grpc.Call):
-                self._seen.answered(error.code().name)
-                self._seen.fault = _grpc_fault(error)
+            self._exporter._client.Export(request=body, metadata=self._metadata(), timeout=self._timeout)
+        except (grpc.RpcError, ValueError):  # ValueError: the channel was closed by close()
             return self._seen.answer(ok=False)
         return self._seen.answer(ok=True)
 
-    def _open_channel(self) -> "grpc.Channel":
-        import grpc  # noqa: PLC0415 - costs 15 MiB, only where chosen
-
-        target = urlsplit(self._endpoint).netloc or self._endpoint
-        credentials = self._credentials()
-        if credentials is None:
-            return grpc.insecure_channel(target, compression=self._compression())
-        return grpc.secure_channel(target, credentials, compression=self._compression())
-
-    def encode(self, batch: Any) -> bytes:
-        """Encode a batch for the spool."""
-        return encode(self._signal, batch)
-
     def close(self) -> None:
-        """Cancel the call under way and close the channels."""
+        """Cancel the call under way and close the channel."""
         self._exporter.shutdown()
-        if self._channel is not None:
-            self._channel.close()
 
 
-def _watching(exporter: Any, seen: _Seen) -> Any:
-    """Give the exporter's class with an interceptor on every channel it opens.
+def _watching(exporter: Any, signal: Signal, seen: _Seen) -> Any:
+    """Give the exporter's class, taking requests that are encoded, with an interceptor on every channel it opens.
 
     The exporter throws the response away and takes no interceptors, and it opens its channel anew after the first
-    UNAVAILABLE; this method is the one place where all of its channels come from.
+    UNAVAILABLE; `_initialize_channel_and_stub` is the one place where all of its channels come from.
     """
     import grpc  # noqa: PLC0415 - costs 15 MiB, only where chosen
 
@@ -433,47 +389,60 @@ def _watching(exporter: Any, seen: _Seen) -> Any:
                 seen.partial(call.result())
             return call
 
+    class Stub:
+        def __init__(self, channel: grpc.Channel) -> None:
+            self.Export = grpc.intercept_channel(channel, Interceptor()).unary_unary(
+                _GRPC_METHODS[signal],
+                request_serializer=None,
+                response_deserializer=_response_type(signal).FromString,
+            )
+
     class Watching(exporter):  # type: ignore[misc]  # the base class is chosen at run time
         def _initialize_channel_and_stub(self) -> None:
             super()._initialize_channel_and_stub()
-            self._client = self._stub(grpc.intercept_channel(self._channel, Interceptor()))
+            self._client = Stub(self._channel)
+
+        def _translate_data(self, data: bytes) -> bytes:
+            return data
+
+        def _count_data(self, data: bytes) -> int:
+            return 1 if data else 0
 
     return Watching
 
 
 class ConsoleSink:
-    """Telemetry as text on standard error, for people; standard output belongs to the command."""
+    """Telemetry as OTLP's JSON on standard error, for people; standard output belongs to the command."""
 
     def __init__(self, signal: Signal) -> None:
-        self._exporter = _console_exporter(signal)
+        self._request = _request_type(signal)
 
-    def export(self, batch: Sequence[Any]) -> Answer:
-        """Write a batch."""
-        return Answer(self._exporter.export(batch).name == "SUCCESS")
+    def export(self, body: bytes) -> Answer:
+        """Write a request."""
+        from google.protobuf.json_format import (  # type: ignore[import-untyped]  # noqa: PLC0415 - no types; start-up
+            MessageToDict,
+        )
+
+        sys.stderr.write(json.dumps(_readable(MessageToDict(self._request.FromString(body))), indent=4) + "\n")
+        sys.stderr.flush()
+        return Answer(ok=True)
 
     def replay(self, body: bytes) -> Answer:
         """Refuse: what waits in the spool is for a collector."""
         _ = body
         return Answer(ok=False)
 
-    def encode(self, batch: Sequence[Any]) -> None:
-        """Give nothing: what cannot be written to a terminal is not kept."""
-        _ = batch
-
     def close(self) -> None:
-        """End the exporter."""
-        self._exporter.shutdown()
+        """Do nothing: standard error stays open."""
 
 
-def _console_exporter(signal: Signal) -> Any:
-    if signal is Signal.TRACES:
-        from opentelemetry.sdk.trace.export import ConsoleSpanExporter  # noqa: PLC0415 - start-up
+def _readable(item: Any) -> Any:
+    """Write trace and span ids as OTLP wants them in JSON and people know them: in hexadecimal, not in base64."""
+    if isinstance(item, list):
+        return [_readable(one) for one in item]
+    if not isinstance(item, dict):
+        return item
+    return {k: base64.b64decode(v).hex() if k in _IDS else _readable(v) for k, v in item.items()}
 
-        return ConsoleSpanExporter(out=sys.stderr)
-    if signal is Signal.LOGS:
-        from opentelemetry.sdk._logs.export import ConsoleLogRecordExporter  # noqa: PLC0415 - start-up
 
-        return ConsoleLogRecordExporter(out=sys.stderr)
-    from opentelemetry.sdk.metrics.export import ConsoleMetricExporter  # noqa: PLC0415 - start-up
-
-    return ConsoleMetricExporter(out=sys.stderr)
+_IDS = frozenset({"traceId", "spanId", "parentSpanId"})

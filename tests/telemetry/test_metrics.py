@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 from otelprobe import __version__
 from otelprobe.reasons import Layer
@@ -11,9 +12,10 @@ from otelprobe.telemetry import Telemetry, schema
 from otelprobe.telemetry.attributes import exchange_attributes
 from otelprobe.telemetry.metrics import Recorder
 from otelprobe.telemetry.points import Collector
+from otelprobe.telemetry.resource import envelope
 from otelprobe.telemetry.schema import Instrument
 from otelprobe.telemetry.series import Store
-from tests.telemetry.receiver import attributes, http_receiver
+from tests.telemetry.receiver import REQUESTS, attributes, http_receiver
 from tests.telemetry.samples import NS, START, exchange, facts, failed, passed, rejecting, settings, step
 
 
@@ -21,23 +23,20 @@ class Meter:
     """A store with a clock to turn, and what a collection gives as {(metric, attributes): value}."""
 
     def __init__(self, *, delta: bool = False) -> None:
-        from opentelemetry.sdk.resources import Resource  # noqa: PLC0415 - beside its only use
-        from opentelemetry.sdk.util.instrumentation import InstrumentationScope  # noqa: PLC0415 - as above
-
         self.now = START + NS
         self.store = Store(lambda: self.now, announce_births=not delta)
         self.recorder = Recorder(self.store)
-        scope = InstrumentationScope("test")
-        self.collector = Collector(self.store, Resource({}), scope, delta=delta, interval=60.0)
+        self.collector = Collector(self.store, envelope({}), delta=delta, interval=60.0)
 
     def collect(self, *, newborn_only: bool = False, final: bool = False, confirm: bool = True) -> dict:
         found = {}
-        for data, points, newborn in self.collector.collect(newborn_only, final):
-            metrics = data.resource_metrics[0].scope_metrics[0].metrics
-            assert points == sum(len(m.data.data_points) for m in metrics)
-            for metric in metrics:
-                for point in metric.data.data_points:
-                    key = metric.name, tuple(sorted((k, str(v)) for k, v in point.attributes.items()))
+        for body, points, newborn in self.collector.collect(newborn_only, final):
+            metrics = REQUESTS["metrics"].FromString(body).resource_metrics[0].scope_metrics[0].metrics
+            found_here = {m.name: getattr(m, m.WhichOneof("data")).data_points for m in metrics}
+            assert points == sum(map(len, found_here.values()))
+            for name, data_points in found_here.items():
+                for point in data_points:
+                    key = name, tuple(sorted((k, str(v)) for k, v in attributes(point).items()))
                     assert key not in found, "one series, one point"
                     found[key] = point
             if confirm:
@@ -46,7 +45,12 @@ class Meter:
 
     def values(self, metric: schema.Metric, **more) -> dict:
         points = self.collect(**more)
-        return {k[1]: p.value for k, p in points.items() if k[0] == metric.name}
+        return {k[1]: number(p) for k, p in points.items() if k[0] == metric.name}
+
+
+def number(point: Any) -> float:
+    """Give a point's value; counters are integers, gauges are not."""
+    return getattr(point, point.WhichOneof("value"))
 
 
 def only(values: dict, *words: str) -> list:
@@ -164,7 +168,9 @@ def test_histograms_have_the_buckets_of_the_schema_and_lead_to_the_trace():
     assert tuple(verify.explicit_bounds) == schema.STEP_BUCKETS
     assert verify.bucket_counts[schema.STEP_BUCKETS.index(0.0005)] == 1
     assert (verify.count, verify.sum, verify.min, verify.max) == (1, 0.0004, 0.0004, 0.0004)
-    assert [(e.trace_id, e.span_id) for e in verify.exemplars] == [(result.trace_id, result.steps[3].span_id)]
+    assert [(int.from_bytes(e.trace_id), int.from_bytes(e.span_id)) for e in verify.exemplars] == [
+        (result.trace_id, result.steps[3].span_id)
+    ]
     assert not [e for k, p in meter.collect().items() if k[0] == schema.STEP_DURATION.name for e in p.exemplars]
 
 
@@ -181,13 +187,13 @@ def test_delta_temporality_begins_anew_at_each_collection():
     meter.recorder.register([facts()])
     meter.recorder.record(failed())
     first = meter.collect()
-    assert [p.value for k, p in first.items() if k[0] == schema.FLOW_RUNS.name] == [1]
+    assert [number(p) for k, p in first.items() if k[0] == schema.FLOW_RUNS.name] == [1]
     started = meter.now
     meter.now += NS
     assert not [k for k in meter.collect() if k[0] in {schema.FLOW_RUNS.name, schema.STEP_DURATION.name}]
     meter.recorder.record(failed())
     again = next(p for k, p in meter.collect().items() if k[0] == schema.FLOW_RUNS.name)
-    assert (again.value, again.start_time_unix_nano) == (1, started + NS)
+    assert (number(again), again.start_time_unix_nano) == (1, started + NS)
 
 
 def test_verification_faults_are_counted_one_by_one():
