@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": ("plan", "print the wired flows; touches no network, shows no secret"),
     "schema": ("schema", "print the JSON schema of flow files for editors"),
     "explain": ("explain", "say what a reason means, who should look and what to check first"),
+    "audit": ("audit", "check an audit file: any edit, deletion and reordering is found"),
     "demo": ("demo", "run the full flow against an embedded provider and API, healthy or with a fault"),
 }
 """Command to module of `otelprobe.cli` and one line of help."""

@@ -163,6 +163,17 @@ def choose(ctx: Context, auth: Auth, use: str | None) -> Credential:
     return _made_earlier(ctx, auth, auth.token_step or use)
 
 
+_PARTS: Mapping[Kind, str] = {"token": "access_token", "cookie": "session_cookie", "api_key": "api_key"}
+
+
+def present(ctx: Context, credential: Credential) -> None:
+    """Note for the audit trail which credential is sent. A password is not: a hash of it could be guessed back."""
+    if credential.kind in _PARTS:
+        ctx.present(credential.value, _PARTS[credential.kind])
+    elif credential.kind == "basic":
+        ctx.present("", "password")
+
+
 def of_tokens(tokens: Tokens, auth: Auth) -> Credential:
     """Give the credential of a token: with a proof where it is bound to a key, unless the flow file sets another scheme."""
     bound = tokens.proof_key is not None and (tokens.token_type or "").lower() == "dpop"

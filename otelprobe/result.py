@@ -190,6 +190,46 @@ class CaseResult:
     status: int | None
 
 
+class AuditEvent(StrEnum):
+    """What the audit trail tells of a credential; each is an event `otelprobe.audit.<word>`."""
+
+    ISSUED = "issued"
+    VALIDATED = "validated"
+    REFRESHED = "refreshed"
+    INTROSPECTED = "introspected"
+    REVOKED = "revoked"
+    REJECTED = "rejected"
+
+
+_NO_CLAIMS: Mapping[str, str] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditFact:
+    """What became of one credential in a step.
+
+    `passed` False: it should have gone otherwise, and `reason` says how it went. `part` tells what it was (access_token,
+    refresh_token, id_token, session_cookie, api_key, ...). `subject`, `ident` and `previous` are keyed hashes, None where
+    no key is configured; `ident` is the same from issuance to revocation, `previous` that of what it was obtained with.
+    `route` is a path without query and without values that were filled in. `claims` are those that the operator listed.
+    `held_back` counts the events of this flow and kind that a rate limit held back before this one.
+    """
+
+    event: AuditEvent
+    passed: bool
+    part: str | None = None
+    subject: str | None = None
+    ident: str | None = None
+    previous: str | None = None
+    reason: Reason | None = None
+    method: str | None = None
+    route: str | None = None
+    status: int | None = None
+    cases: tuple[str, ...] = ()
+    claims: Mapping[str, str] = field(default_factory=lambda: _NO_CLAIMS)
+    held_back: int = 0
+
+
 _WORST_FIRST = ("degraded", "unknown", "operational")
 
 
@@ -235,6 +275,7 @@ class StepResult:
     provider_status: ProviderStatus | None = None
     drift: tuple[DriftChange, ...] = ()
     findings: tuple[Finding, ...] = ()
+    audit: tuple[AuditFact, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Protocol
 
+from otelprobe.audit.facts import Auditor, Noted
 from otelprobe.clock import Clock, SystemClock
 from otelprobe.expect import check_answer, status_matches
 from otelprobe.fields import DEFAULT_HTTP, HttpOptions
@@ -56,6 +57,7 @@ class Tools:
     ids: Ids = field(default_factory=RandomIds)
     state: State = field(default_factory=State)
     memory: Memory = field(default_factory=Memory)
+    auditor: Auditor = field(default_factory=Auditor)
     parent: tuple[int, int] | None = None
     on_step: Callable[[str, str], None] | None = None
 
@@ -105,7 +107,7 @@ class _Run:
         self._trace_id = tools.parent[0] if tools.parent else tools.ids.trace_id()
         self._parent = tools.parent[1] if tools.parent else None
         self._span_id = tools.ids.span_id()
-        self._rows: list[StepResult] = []
+        self._noted: list[Noted] = []
         self._made: list[Made] = []
         self._captured: dict[str, str] = {}
         self._failed: StepResult | None = None
@@ -113,10 +115,10 @@ class _Run:
     def take(self, index: int, step: Step) -> None:
         """Run or skip one step and keep its row."""
         runnable = self._failed is None or (step.always and self._has_needs(step))
-        row = self._run_step(index, step) if runnable else self._skip(index, step)
-        self._rows.append(row)
-        if self._failed is None and row.outcome in {Outcome.FAIL, Outcome.ERROR}:
-            self._failed = row
+        noted = self._run_step(index, step) if runnable else Noted(self._skip(index, step))
+        self._noted.append(noted)
+        if self._failed is None and noted.row.outcome in {Outcome.FAIL, Outcome.ERROR}:
+            self._failed = noted.row
 
     def result(self) -> FlowResult:
         """Freeze what happened. The clean-up of `always` steps cannot improve the verdict."""
@@ -135,7 +137,7 @@ class _Run:
             start_ns=self._start_ns,
             end_ns=self._start_ns + int(duration * 1e9),
             duration=duration,
-            steps=tuple(self._rows),
+            steps=self._tools.auditor.rows(self._noted),
             reason=failed.reason if failed else None,
             blame=failed.blame if failed else None,
             counts=failed.counts if failed else None,
@@ -164,13 +166,14 @@ class _Run:
             duration=0.0,
         )
 
-    def _run_step(self, index: int, step: Step) -> StepResult:
+    def _run_step(self, index: int, step: Step) -> Noted:
         clock = self._tools.clock
         if self._tools.on_step is not None:
             self._tools.on_step(self._plan.name, step.name)
         span_id, wire = self._tools.ids.span_id(), Wire(self._trace_id, self._tools.ids.span_id)
         start_ns, started = clock.time_ns(), clock.monotonic()
-        done, failed = self._attempt(step, self._context(step, wire, started), started)
+        ctx = self._context(step, wire, started)
+        done, failed = self._attempt(step, ctx, started)
         wall = clock.monotonic() - started
         row = StepResult(
             step=step.name,
@@ -191,7 +194,8 @@ class _Run:
             cases=done.cases,
             provider_status=done.provider_status,
         )
-        return row if failed is None else _failed_row(row, failed)
+        row = row if failed is None else _failed_row(row, failed)
+        return Noted(row, done.makes, tuple(ctx.presented))
 
     def _context(self, step: Step, wire: Wire, started: float) -> Context:
         ends = self._started + self._plan.deadline

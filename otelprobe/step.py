@@ -116,6 +116,17 @@ class Claims(Artifact):
     claims: Mapping[str, object] = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Presented:
+    """A credential that a step judges or shows to somebody; kept for the audit trail until the run has ended.
+
+    `value` identifies it: the access token where `part` is one of several that were issued together.
+    """
+
+    value: str = field(repr=False)
+    part: str
+
+
 _EMPTY: Mapping[str, FactValue] = MappingProxyType({})
 
 
@@ -166,6 +177,11 @@ class Context:
     provider: Provider | None = None
     made: tuple[Made, ...] = ()
     captured: Mapping[str, str] = field(default_factory=dict, repr=False)
+    presented: list[Presented] = field(default_factory=list, repr=False)
+
+    def present(self, value: str, part: str) -> None:
+        """Note for the audit trail which credential this step is about, before anything can fail over it."""
+        self.presented.append(Presented(value, part))
 
     def now(self) -> float:
         """Give Unix time in seconds."""

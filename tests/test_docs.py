@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from otelprobe.__main__ import COMMANDS, build_parser
+from otelprobe.audit.settings import Audit
 from otelprobe.config.load import load
 from otelprobe.config.meanings import meanings
 from otelprobe.config.models import Flow, Objective, Telemetry
@@ -300,6 +301,7 @@ def test_the_opentelemetry_defaults_are_those_of_the_code() -> None:
         ("Steps", Step, set()),
         ("HTTP options", HttpOptions, set()),
         ("Telemetry", Telemetry, set()),
+        ("Audit trail", Audit, set()),
     ],
 )
 def test_every_key_of_the_flow_file_is_described(title: str, cls: type, besides: set[str]) -> None:

@@ -72,7 +72,7 @@ def _run_flow(demo: "Demo", args: argparse.Namespace) -> int:
         config = load([path])
     plans = build(config, location=settings.location)
     report = Report.of(args, settings)
-    code = run_plans(plans, config.telemetry, settings, report)
+    code = run_plans(plans, config, settings, report)
     if not report.machine and not args.fault and sys.stderr.isatty():
         print("next: otelprobe demo --list-faults, then otelprobe demo --fault stale-key-cache", file=sys.stderr)
     return code

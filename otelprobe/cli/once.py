@@ -13,12 +13,14 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from otelprobe.audit.facts import Auditor
 from otelprobe.cli.export import telemetry_settings
 from otelprobe.cli.inputs import add_files, add_settings, read_plans, read_settings, telling_faults
 from otelprobe.cli.logs import set_up_logs
 from otelprobe.cli.terminal import for_encoding, wants_color
+from otelprobe.cli.trail import open_trail
 from otelprobe.config.faults import ConfigError, Fault
-from otelprobe.config.models import Telemetry as TelemetryBlock
+from otelprobe.config.models import Config
 from otelprobe.config.settings import Settings
 from otelprobe.plan import FlowPlan
 from otelprobe.reasons import Outcome
@@ -76,15 +78,18 @@ def _once(args: argparse.Namespace) -> int:
     settings = read_settings(args)
     set_up_logs(settings.log_level, settings.log_format)
     config, plans = read_plans(settings, args.flow)
-    return run_plans(plans, config.telemetry, settings, Report.of(args, settings))
+    return run_plans(plans, config, settings, Report.of(args, settings))
 
 
-def run_plans(plans: Sequence[FlowPlan], block: TelemetryBlock, settings: Settings, report: "Report") -> int:
-    """Run plans once, report and export; give the exit code. ConfigError before anything runs if telemetry is set wrongly."""
-    out = telemetry_settings(block, settings, "one_shot")
+def run_plans(plans: Sequence[FlowPlan], config: Config, settings: Settings, report: "Report") -> int:
+    """Run plans once, report and export; give the exit code. ConfigError before anything runs for what is set wrongly."""
+    out = telemetry_settings(config.telemetry, settings, "one_shot")
+    trail = open_trail(config, lambda text: print(f"otelprobe: {text}", file=sys.stderr))
     with interruptions() as interrupted:
-        results = run_all(plans, settings, interrupted)
+        results = run_all(plans, settings, interrupted, trail.auditor)
         report.print_results(results)
+        results = tuple(trail.take(result) for result in results)
+        trail.close()
         delivery = export(results, out, quiet=report.machine)
         code = DOUBTFUL if len(results) < len(plans) else PASSED
         code = exit_code(results, delivery, settings, interrupted) or code
@@ -130,7 +135,7 @@ def interruptions() -> "Iterator[queue.SimpleQueue[int]]":
 
 
 def run_all(
-    plans: Sequence[FlowPlan], settings: Settings, interrupted: "queue.SimpleQueue[int]"
+    plans: Sequence[FlowPlan], settings: Settings, interrupted: "queue.SimpleQueue[int]", auditor: Auditor
 ) -> tuple[FlowResult, ...]:
     """Run every plan once, several side by side, results in the order of the plans.
 
@@ -145,7 +150,7 @@ def run_all(
         number, count = numbers[flow, step]
         progress.show(flow, step, number=number, count=count)
 
-    tools = make_tools(settings, on_step=show, parent=parent_from_environment())
+    tools = make_tools(settings, on_step=show, parent=parent_from_environment(), auditor=auditor)
     warm_up(plans, tools)
     waiting: queue.SimpleQueue[FlowPlan] = queue.SimpleQueue()
     done: Outcomes = queue.SimpleQueue()

@@ -7,11 +7,14 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from otelprobe.audit.settings import Audit
 from otelprobe.cli.export import telemetry_settings
 from otelprobe.cli.inputs import BAD_CONFIG, add_files, add_settings, read_plans, read_settings, telling_faults
 from otelprobe.cli.logs import set_up_logs
 from otelprobe.cli.once import make_tools
+from otelprobe.cli.trail import open_trail
 from otelprobe.config.faults import ConfigError, Fault
 from otelprobe.config.settings import Settings
 from otelprobe.plan import FlowPlan
@@ -23,6 +26,9 @@ from otelprobe.serve import ServeOptions, Work, serve
 from otelprobe.sharding import ALL, Claim, Shard, ShardError, assigned
 from otelprobe.state import State
 from otelprobe.telemetry import Telemetry
+
+if TYPE_CHECKING:
+    from otelprobe.audit.trail import Trail
 
 _log = logging.getLogger(__name__)
 
@@ -62,22 +68,24 @@ def _run(args: argparse.Namespace) -> int:
     claim = _claim(settings, shard)
     out = telemetry_settings(config.telemetry, settings, "long_lived")
     set_up_logs(settings.log_level, settings.log_format)
+    trail = open_trail(config, lambda text: _log.warning("%s", text))
     telemetry = Telemetry(out)
+    trail.suppressed, trail.lost = telemetry.audit_suppressed, telemetry.audit_lost
     if out.disabled:
         _log.warning("telemetry is not sent: OTEL_EXPORTER_OTLP_ENDPOINT is not set; results are logged here only")
-    tools = make_tools(settings)
+    tools = make_tools(settings, auditor=trail.auditor)
     if not tools.state.durable:
         _log.info("key history is kept in memory only: set --state-dir to keep it over restarts")
-    fleet = _Fleet(settings, telemetry, tools)
+    fleet = _Fleet(settings, telemetry, tools, config.audit)
     fleet.take(mine, shard, of=len(plans))
     work = Work(
         run=functools.partial(run_flow, tools=tools),
-        publish=functools.partial(_tell, telemetry, tools.state),
+        publish=functools.partial(_tell, telemetry, tools.state, trail),
         missed=lambda flow, reason: telemetry.missed(reason, flow),
         lag=lambda flow, seconds: telemetry.schedule_lag(seconds, flow),
         load_plans=fleet.load,
         reloaded=lambda ok, _text: telemetry.reloaded(ok),
-        close=functools.partial(_close, telemetry, out.budget),
+        close=functools.partial(_close, telemetry, out.budget, trail),
         about=fleet.about,
         faults=(ConfigError,),
     )
@@ -115,7 +123,8 @@ def _claim(settings: Settings, shard: Shard) -> Claim | None:
 class _Fleet:
     """The flows that this process runs, through reloads of the flow files and of the number of shards."""
 
-    def __init__(self, settings: Settings, telemetry: Telemetry, tools: Tools) -> None:
+    def __init__(self, settings: Settings, telemetry: Telemetry, tools: Tools, audit: Audit) -> None:
+        self._audit = audit
         self._settings = settings
         self._telemetry = telemetry
         self._tools = tools
@@ -123,7 +132,9 @@ class _Fleet:
 
     def load(self) -> tuple[FlowPlan, ...]:
         """Read the files anew and give this shard's flows; ConfigError changes nothing."""
-        _, plans = read_plans(self._settings)
+        config, plans = read_plans(self._settings)
+        if config.audit != self._audit:
+            _log.warning("the audit block was changed: that takes effect when otelprobe is started anew")
         shard = _shard(self._settings)
         mine = assigned(plans, shard)
         self.take(mine, shard, of=len(plans))
@@ -160,12 +171,12 @@ def _options(settings: Settings) -> ServeOptions:
     )
 
 
-def _tell(telemetry: Telemetry, state: State, result: FlowResult) -> None:
+def _tell(telemetry: Telemetry, state: State, trail: "Trail", result: FlowResult) -> None:
     """Hand a result to telemetry, and log it in one line.
 
     What passes is logged at debug, so that the log shows what matters, unless the log is the only place to see it.
     """
-    telemetry.publish(result)
+    telemetry.publish(trail.take(result))
     if state.fault is not None:
         _log.warning("%s", state.fault)
         state.fault = None
@@ -187,7 +198,8 @@ def _tell(telemetry: Telemetry, state: State, result: FlowResult) -> None:
     _log.log(level, "%s%s", " ".join(words), detail, extra={"fields": fields})
 
 
-def _close(telemetry: Telemetry, budget: float) -> None:
+def _close(telemetry: Telemetry, budget: float, trail: "Trail") -> None:
+    trail.close()
     delivery = telemetry.close(budget)
     if not delivery.complete:
         lost = {s: c for s, c in delivery.as_dict().items() if c.get("failed") or c.get("spooled")}

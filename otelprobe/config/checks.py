@@ -49,10 +49,18 @@ def _secrets(config: Config) -> Iterator[tuple[Place, tuple[str | int, ...], Sec
         for index, step in enumerate(flow.steps):
             for secret in (*step.secrets(), *step.http.secrets()):
                 yield config.flow_places[flow.name], ("steps", index), secret
+    yield from _block_secrets(config)
+
+
+def _block_secrets(config: Config) -> Iterator[tuple[Place, tuple[str | int, ...], SecretRef]]:
+    """Give the secrets of the blocks that stand in one file only."""
     if config.telemetry_place is not None:
         for name, value in config.telemetry.headers.items():
             if isinstance(value, SecretRef):
                 yield config.telemetry_place, ("headers", name), value
+    if config.audit_place is not None:
+        for member, secret in config.audit.secrets():
+            yield config.audit_place, tuple(member.split(".")), secret
 
 
 def _files(config: Config) -> Iterator[tuple[Place, tuple[str | int, ...], str]]:

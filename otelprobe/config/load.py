@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from otelprobe.audit.settings import Audit
 from otelprobe.config.decode import decode
 from otelprobe.config.document import Document, read_document
 from otelprobe.config.faults import ConfigError, Fault, nearest
@@ -19,11 +20,8 @@ def load(paths: Sequence[Path]) -> Config:
     files = [_decode(document, faults) for document in documents]
     places = {section: _places(documents, section, faults) for section in ("providers", "flows")}
     faults.extend(_reference_faults(places["flows"], places["providers"], known_all=not faults))
-    telemetry_places = [Place(d, ("telemetry",)) for d in documents if _member(d, "telemetry") is not None]
-    faults.extend(
-        extra.fault((), f"telemetry stands already in {_spot(telemetry_places[0])}: keep one")
-        for extra in telemetry_places[1:]
-    )
+    telemetry_place = _only_place(documents, "telemetry", faults)
+    audit_place = _only_place(documents, "audit", faults)
     if not faults and not places["flows"]:
         file = documents[0].file if documents else str(paths[0]) if paths else ""
         faults.append(Fault(file, None, "", "no flows: add flows: with at least one flow"))
@@ -36,8 +34,17 @@ def load(paths: Sequence[Path]) -> Config:
         telemetry=next((file.telemetry for file in good if file.telemetry is not None), Telemetry()),
         flow_places=places["flows"],
         provider_places=places["providers"],
-        telemetry_place=telemetry_places[0] if telemetry_places else None,
+        audit=next((file.audit for file in good if file.audit is not None), Audit()),
+        telemetry_place=telemetry_place,
+        audit_place=audit_place,
     )
+
+
+def _only_place(documents: Sequence[Document], member: str, faults: list[Fault]) -> Place | None:
+    """Find a block that may stand in one file only."""
+    places = [Place(d, (member,)) for d in documents if _member(d, member) is not None]
+    faults.extend(extra.fault((), f"{member} stands already in {_spot(places[0])}: keep one") for extra in places[1:])
+    return places[0] if places else None
 
 
 def _filled(provider: Provider) -> Provider:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
+from otelprobe.audit.settings import Audit
 from otelprobe.config.decode import Variant
 from otelprobe.config.document import Document
 from otelprobe.config.faults import Fault, Path
@@ -235,6 +236,9 @@ class FlowFile:
     telemetry: Telemetry | None = None
     """Where results go; it stands in one file only."""
 
+    audit: Audit | None = None
+    """The audit trail; it stands in one file only."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:
@@ -255,9 +259,11 @@ class Config:
     providers: Mapping[str, Provider]
     flows: tuple[Flow, ...]
     telemetry: Telemetry = field(default_factory=Telemetry)
+    audit: Audit = field(default_factory=Audit)
     flow_places: Mapping[str, Place] = field(default_factory=dict, repr=False)
     provider_places: Mapping[str, Place] = field(default_factory=dict, repr=False)
     telemetry_place: Place | None = field(default=None, repr=False)
+    audit_place: Place | None = field(default=None, repr=False)
 
     def place(self, path: Path) -> tuple[Place, Path]:
         """Find what a path of the merged whole means: `("flows", 3, "steps", 2)` is the fourth flow of all files."""
@@ -268,6 +274,8 @@ class Config:
                 return self.provider_places[name], tuple(rest)
             case ("telemetry", *rest) if self.telemetry_place is not None:
                 return self.telemetry_place, tuple(rest)
+            case ("audit", *rest) if self.audit_place is not None:
+                return self.audit_place, tuple(rest)
         raise LookupError("no such place in the flow files")
 
     def where(self, path: Path) -> tuple[str, int]:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from otelprobe.credentials import Auth, Credential, choose, request_faults, send_credential
+from otelprobe.credentials import Auth, Credential, choose, present, request_faults, send_credential
 from otelprobe.fields import SecretRef, Url
 from otelprobe.http import Reply
 from otelprobe.judge import Trial
@@ -85,6 +85,7 @@ class Call(Step):
     def run(self, ctx: Context) -> Done:
         """Call, judge and check."""
         credential = choose(ctx, self.auth, self.use)
+        present(ctx, credential)
         wanted = self.expect.status or ("2xx",)
 
         def send(credential: Credential, *, control: bool) -> Reply:

@@ -45,6 +45,7 @@ class Introspect(Step):
         token = tokens.access if self.token == "access" else tokens.refresh  # noqa: S105 - which token, not a token
         if token is None:
             raise CheckFailed(Reason.CONFIG_ERROR, "introspect wants the refresh token, but none was issued")
+        ctx.present(tokens.access, f"{self.token}_token")
         form = {"token": token, "token_type_hint": f"{self.token}_token"}
         reply = post(ctx, ctx.endpoint("introspection"), form)
         active = read_object(reply).get("active")

@@ -70,6 +70,7 @@ class Refresh(Step):
                 counts=Counts.NONE,
             )
         self._spend(ctx)
+        ctx.present(old.access, "refresh_token")
         reply, key = self._post(ctx, old, old.refresh)
         try:
             new = read_tokens(ctx, read_object(reply, grant_is_ours=False))

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from otelprobe.credentials import Auth, Credential, of_tokens, request_faults, send_credential
+from otelprobe.credentials import Auth, Credential, of_tokens, present, request_faults, send_credential
 from otelprobe.fields import Url
 from otelprobe.http import Reply
 from otelprobe.pages import classify_page, is_login_page
@@ -139,6 +139,7 @@ class Reject(Step):
         """Send the good token, every bad one, the good one again; then judge."""
         tokens = ctx.need(Tokens, self.auth.token_step or self.use)
         token, good = tokens.access, of_tokens(tokens, self.auth)
+        present(ctx, good)
         before = self._control(ctx, good)
         cases, warnings = self._feasible(token)
         answers = list(self._offer(ctx, good, cases))

@@ -45,6 +45,7 @@ class Revoke(Step):
         token = tokens.refresh if which == "refresh" else tokens.access
         if token is None:
             raise CheckFailed(Reason.CONFIG_ERROR, "revoke wants the refresh token, but none was issued")
+        ctx.present(tokens.access, f"{which}_token")
         reply = post(ctx, ctx.endpoint("revocation"), {"token": token, "token_type_hint": f"{which}_token"})
         if not 200 <= reply.status < 300 or classify_page(reply) is not None:
             refuse_failures(reply)

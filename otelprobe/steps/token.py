@@ -280,6 +280,8 @@ class Token(Step):
             form |= code_form(code)
         if isinstance(code, DeviceCode):
             form["device_code"] = code.code
+        if code is not None:
+            ctx.present(code.code, "code")
         if self.grant == "jwt_bearer":
             form["assertion"] = self._assertion(ctx)
         if self.grant == "token_exchange":
@@ -306,10 +308,11 @@ class Token(Step):
     def _refresh_token(self, ctx: Context) -> str:
         """Give the successor of the seed if there is one, else the seed, else what an earlier step was issued."""
         if self.refresh_token is None:
-            earlier = ctx.need(Tokens, self.use).refresh
-            if earlier is None:
+            tokens = ctx.need(Tokens, self.use)
+            if tokens.refresh is None:
                 raise CheckFailed(Reason.REFRESH_FAILED, "the earlier answer had no refresh token")
-            return earlier
+            ctx.present(tokens.access, "refresh_token")
+            return tokens.refresh
         seed = self.refresh_token.read()
         return latest(ctx, self.refresh_token, seed) or seed
 
@@ -322,6 +325,7 @@ class Token(Step):
         return signed_assertion(ctx, self.sign.signer(), {**parties, **self.sign.claims}, self.sign.lifetime)
 
     def _exchange(self, ctx: Context) -> dict[str, str]:
+        ctx.present(self._subject(ctx).access, self.subject_token_type or "access_token")
         form = party("subject", self._subject(ctx), self.subject_token_type or "access_token")
         if self.actor is not None:
             form |= party("actor", ctx.need(Tokens, self.actor), self.actor_token_type or "access_token")

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from otelprobe.challenge import bearer_challenge, parse_challenges
-from otelprobe.credentials import Auth, of_tokens, send_credential
+from otelprobe.credentials import Auth, of_tokens, present, send_credential
 from otelprobe.http import Reply
 from otelprobe.oauth import read_object, refuse_failures
 from otelprobe.provider import Provider
@@ -32,6 +32,7 @@ class UserInfo(Step):
         """Fetch; `sub` is required in the answer. A signed answer (JWT) is accepted as it is."""
         tokens = ctx.need(Tokens, self.use)
         url, credential = ctx.endpoint("userinfo"), of_tokens(tokens, Auth())
+        present(ctx, credential)
 
         def attempt(more: Mapping[str, str], resent: int) -> Reply:
             headers = {"Accept": "application/json, application/jwt", **credential.headers(), **more}

@@ -159,6 +159,7 @@ class Verify(Step):
     def run(self, ctx: Context) -> Done:
         """Verify; makes Claims. Fails with every fact that was found all the same."""
         tokens = ctx.need(Tokens, self.use)
+        ctx.present(tokens.access, "access_token")
         jwt = parsed(tokens.access)
         policy = self._fitted(ctx, jwt)
         found = self._verify(ctx, jwt, tokens, policy)

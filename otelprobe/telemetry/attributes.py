@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from otelprobe.reasons import Outcome, Reason
-from otelprobe.result import Exchange, Fact, FlowResult, StepResult, TlsFacts
+from otelprobe.result import AuditFact, Exchange, Fact, FlowResult, StepResult, TlsFacts
 from otelprobe.telemetry import schema
 
 AttributeValue = str | bool | int | float | tuple[str, ...]
@@ -147,3 +147,23 @@ def tls_attributes(tls: TlsFacts) -> Attributes:
 
 def _iso(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def audit_attributes(fact: AuditFact) -> Attributes:
+    """Give what the audit trail says of a credential, besides where and when."""
+    told = {
+        schema.AUDIT_PART: fact.part,
+        schema.AUDIT_SUBJECT: fact.subject,
+        schema.AUDIT_ID: fact.ident,
+        schema.AUDIT_PREVIOUS: fact.previous,
+        schema.ERROR_TYPE: fact.reason.value if fact.reason is not None else None,
+        schema.METHOD: fact.method,
+        schema.URL_TEMPLATE: fact.route,
+        schema.STATUS_CODE: fact.status,
+        schema.CASE: fact.cases or None,
+        schema.AUDIT_HELD_BACK: fact.held_back or None,
+    }
+    attributes: Attributes = {schema.AUDIT_PASSED.name: fact.passed}
+    attributes.update({attribute.name: value for attribute, value in told.items() if value is not None})
+    attributes.update({schema.AUDIT_CLAIM_PREFIX + name: value for name, value in fact.claims.items()})
+    return attributes

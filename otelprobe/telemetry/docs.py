@@ -138,6 +138,9 @@ def render_markdown() -> str:
         + _table(("histogram", "upper bounds"), ((f"`{m.name}`", " ".join(map(str, m.bounds))) for m in histograms)),
         _EVENTS,
         _table(("event", "meaning", "attributes"), map(_event_row, schema.EVENTS)),
+        "### Audit attributes\n\n"
+        + _attributes(schema.AUDIT_ATTRIBUTES)
+        + f"\nand `{schema.AUDIT_CLAIM_PREFIX}<claim>` for each claim that `audit: claims` lists; see [audit.md](audit.md).\n",
         _SETTINGS,
     ]
     return "\n".join(parts)

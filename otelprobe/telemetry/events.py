@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import IntEnum
 from struct import Struct
 
-from otelprobe.reasons import VERDICTS, Outcome, Reason
+from otelprobe.reasons import Outcome, Reason
 from otelprobe.result import FlowResult, StepResult
 from otelprobe.telemetry import schema, wire
-from otelprobe.telemetry.attributes import Attributes, verdict_attributes
+from otelprobe.telemetry.attributes import Attributes, audit_attributes, verdict_attributes
 from otelprobe.telemetry.schema import Event
 
 
@@ -26,22 +26,6 @@ class SeverityNumber(IntEnum):
 _HEAD = Struct("<BQBBBI")
 _OBSERVED = Struct("<BQ")
 _SAMPLED = 1
-
-_AUDIT: dict[str, Event] = {
-    "token": schema.AUDIT_ISSUED,
-    "login": schema.AUDIT_ISSUED,
-    "authorize": schema.AUDIT_ISSUED,
-    "device": schema.AUDIT_ISSUED,
-    "saml_login": schema.AUDIT_ISSUED,
-    "verify": schema.AUDIT_VALIDATED,
-    "id_token": schema.AUDIT_VALIDATED,
-    "refresh": schema.AUDIT_REFRESHED,
-    "introspect": schema.AUDIT_INTROSPECTED,
-    "revoke": schema.AUDIT_REVOKED,
-    "reject": schema.AUDIT_REJECTED,
-}
-"""Kinds of step that leave an audit event when they pass. One that fails leaves `rejected`; one that ends in error
-(the prober could not tell) or was skipped leaves none."""
 
 
 class EventMaker:
@@ -104,20 +88,11 @@ class EventMaker:
             yield self._record(schema.STATE_LOST, step.end_ns, ids, {**about, **why}, SeverityNumber.WARN)
 
     def _audit(self, step: StepResult, ids: tuple[int, int], about: Attributes) -> Iterator[bytes]:
-        event = _AUDIT.get(step.kind)
-        if event is None or step.outcome in {Outcome.ERROR, Outcome.SKIP}:
-            return
-        attributes: Attributes = {**about, schema.KIND.name: step.kind, schema.LAYER.name: step.layer.value}
-        severity = SeverityNumber.INFO
-        if step.outcome is Outcome.FAIL:
-            if step.reason is None or _not_refused(step):
-                return
-            event, severity = schema.AUDIT_REJECTED, SeverityNumber.WARN
-            attributes[schema.ERROR_TYPE.name] = step.reason.value
-        refused = tuple(c.case for c in step.cases if not c.accepted)
-        if refused:
-            attributes[schema.CASE.name] = refused
-        yield self._record(event, step.end_ns, ids, attributes, severity)
+        where: Attributes = {**about, schema.KIND.name: step.kind, schema.LAYER.name: step.layer.value}
+        for fact in step.audit:
+            severity = SeverityNumber.INFO if fact.passed else SeverityNumber.WARN
+            event = schema.AUDIT_EVENTS[fact.event]
+            yield self._record(event, step.end_ns, ids, {**where, **audit_attributes(fact)}, severity)
 
     @staticmethod
     def _record(
@@ -139,13 +114,6 @@ class EventMaker:
                 )
             )
         )
-
-
-def _not_refused(step: StepResult) -> bool:
-    """Tell whether a failed step never got to offer or judge a credential: its transport failed, or it was too slow."""
-    return any(e.reason is not None and e.reason is step.reason for e in step.exchanges) or (
-        step.kind == "reject" and step.reason is not None and VERDICTS[step.reason].security
-    )
 
 
 def _base(result: FlowResult) -> Attributes:

@@ -39,6 +39,7 @@ class Recorder:
         for outcome in schema.RELOAD_OUTCOME.values:
             store.plan(store.process, schema.CONFIG_RELOADS, outcome)
         store.plan(store.process, schema.AUDIT_SUPPRESSED)
+        store.plan(store.process, schema.AUDIT_LOST)
 
     def register(self, flows: Sequence[FlowFacts]) -> None:
         """Create what these flows will count, at zero; forget flows and steps that are not among them."""
@@ -129,6 +130,10 @@ class Recorder:
     def audit_suppressed(self, events: int) -> None:
         """Count audit events that were held back."""
         self._store.count(self._store.process, schema.AUDIT_SUPPRESSED, by=events)
+
+    def audit_lost(self, records: int) -> None:
+        """Count audit records that could not be written."""
+        self._store.count(self._store.process, schema.AUDIT_LOST, by=records)
 
     def posture(self, flow: str, findings: Iterable[tuple[str, str, int]]) -> None:
         """Replace a flow's posture findings: rule, severity and number of each."""

@@ -102,6 +102,11 @@ class Telemetry:
         if self._metrics is not None:
             self._metrics.audit_suppressed(events)
 
+    def audit_lost(self, records: int = 1) -> None:
+        """Tell that audit records could not be written to their file."""
+        if self._metrics is not None:
+            self._metrics.audit_lost(records)
+
     def close(self, budget_s: float | None = None) -> Delivery:
         """Send what is left within the budget, all signals at once; spool the rest; give the counts. Never raises."""
         if self._closed:

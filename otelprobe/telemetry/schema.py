@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from otelprobe.reasons import Blame, Counts, Layer, Outcome, Reason
-from otelprobe.result import DriftSubject, Fact, Severity
+from otelprobe.result import AuditEvent, DriftSubject, Fact, Severity
 
 SCOPE = "otelprobe"
 SCHEMA_URL = "https://opentelemetry.io/schemas/1.44.0"
@@ -136,6 +136,29 @@ EXPORT_OUTCOME = Attribute(
     "otelprobe.export.outcome", "What became of the items.", ("sent", "failed", "spooled", "replayed")
 )
 RELOAD_OUTCOME = Attribute("otelprobe.config.outcome", "Whether the new configuration was taken.", ("ok", "refused"))
+AUDIT_PASSED = Attribute(
+    "otelprobe.audit.passed", "Whether it went as it should; `error.type` says why not; events only."
+)
+AUDIT_PART = Attribute(
+    "otelprobe.audit.part",
+    "What it was: access_token, refresh_token, id_token, session_cookie, api_key, code, ...; events only.",
+)
+AUDIT_SUBJECT = Attribute("otelprobe.audit.subject", "Keyed hash of the subject (`sub`); events only.")
+AUDIT_ID = Attribute(
+    "otelprobe.audit.id", "Keyed hash of what was issued: the same from issuance over use to revocation; events only."
+)
+AUDIT_PREVIOUS = Attribute(
+    "otelprobe.audit.previous_id", "The id of what it was obtained with, as at a refresh; events only."
+)
+AUDIT_HELD_BACK = Attribute(
+    "otelprobe.audit.held_back", "How many events of this flow and kind were held back before this one; events only."
+)
+URL_TEMPLATE = Attribute(
+    "url.template", "Semantic conventions (development): the path, without query and values filled in; events only."
+)
+AUDIT_CLAIM_PREFIX = "otelprobe.audit.claim."
+"""A claim `scope` that `audit: claims` lists becomes the attribute `otelprobe.audit.claim.scope`."""
+
 DETAIL = Attribute("otelprobe.detail", "Prose for people; events only, never on spans or metrics.")
 DURATION = Attribute("otelprobe.duration", "Seconds the run took; events only.")
 WARNINGS = Attribute("otelprobe.warnings", "Reasons that a passing run warns of; events only.")
@@ -354,12 +377,15 @@ BUILD = Metric(
     "otelprobe.build", _G, "{process}", "1 for each long-lived prober, with its version.", (), (SERVICE_VERSION,)
 )
 MEMORY = Metric("process.memory.usage", _G, "By", "Semantic conventions: resident memory of a long-lived prober.", ())
+AUDIT_LOST = Metric(
+    "otelprobe.audit.lost", _C, "{record}", "Audit records that could not be written to the audit file.", ()
+)
 
 METRICS = (
     FLOW_UP, FLOW_RUNS, FLOW_DURATION, AUTH_TIME, API_TIME, STEP_UP, STEP_RUNS, STEP_DURATION, HTTP_DURATION,
     PHASE_DURATION, LAST_RUN, LAST_SUCCESS, EXPIRES_IN, VALIDATION_FAILURES, CLOCK_SKEW, KEY_COUNT, KEY_CHANGES, EXPIRY,
     REJECTION, POSTURE, PROVIDER_STATUS, OBJECTIVE, SCHEDULE_FLOWS, SCHEDULE_LAG, SCHEDULE_MISSED, EXPORT_ITEMS, CONFIG_RELOADS,
-    AUDIT_SUPPRESSED, BUILD, MEMORY,
+    AUDIT_SUPPRESSED, AUDIT_LOST, BUILD, MEMORY,
     KEY_AGE, DRIFT_CHANGES,
 )  # fmt: skip
 """Every metric, in the order of docs/telemetry.md."""
@@ -375,7 +401,6 @@ class Event:
 
 
 EVENT_BASE = (FLOW, RUN_ID, PROVIDER, LOCATION)
-_STEP_EVENT = (STEP, KIND, LAYER)
 
 FLOW_COMPLETED = Event(
     "otelprobe.flow.completed",
@@ -402,16 +427,33 @@ STATE_LOST = Event(
     (STEP, DETAIL),
 )
 REJECTION_ACCEPTED = Event("otelprobe.rejection.accepted", "A bad credential was accepted.", (STEP, CASE, STATUS_CODE))
-AUDIT_ISSUED = Event("otelprobe.audit.issued", "A credential was issued to the prober.", _STEP_EVENT)
-AUDIT_VALIDATED = Event("otelprobe.audit.validated", "A credential was verified and found good.", _STEP_EVENT)
-AUDIT_REFRESHED = Event("otelprobe.audit.refreshed", "A credential was refreshed.", _STEP_EVENT)
-AUDIT_INTROSPECTED = Event("otelprobe.audit.introspected", "A credential was introspected.", _STEP_EVENT)
-AUDIT_REVOKED = Event("otelprobe.audit.revoked", "A credential was revoked.", _STEP_EVENT)
+_AUDIT = (
+    *(STEP, KIND, LAYER, AUDIT_PASSED, AUDIT_PART, AUDIT_SUBJECT, AUDIT_ID, AUDIT_PREVIOUS, AUDIT_HELD_BACK),
+    *(METHOD, URL_TEMPLATE, STATUS_CODE),
+)
+AUDIT_ATTRIBUTES = (
+    AUDIT_PASSED, AUDIT_PART, AUDIT_SUBJECT, AUDIT_ID, AUDIT_PREVIOUS, AUDIT_HELD_BACK, URL_TEMPLATE,
+)  # fmt: skip
+AUDIT_ISSUED = Event("otelprobe.audit.issued", "A credential was issued to the prober.", _AUDIT)
+AUDIT_VALIDATED = Event(
+    "otelprobe.audit.validated", "A credential was verified and found good, or an API or the provider took it.", _AUDIT
+)
+AUDIT_REFRESHED = Event("otelprobe.audit.refreshed", "A credential was refreshed.", _AUDIT)
+AUDIT_INTROSPECTED = Event("otelprobe.audit.introspected", "A credential was introspected.", _AUDIT)
+AUDIT_REVOKED = Event("otelprobe.audit.revoked", "A credential was revoked.", _AUDIT)
 AUDIT_REJECTED = Event(
     "otelprobe.audit.rejected",
-    "A credential was refused or found bad, or (steps of kind reject) bad ones were refused as they must be.",
-    (*_STEP_EVENT, ERROR_TYPE, CASE),
+    "A credential was refused or found bad, or (`otelprobe.audit.passed`) it was refused as it must be.",
+    (*_AUDIT, ERROR_TYPE, CASE),
 )
+AUDIT_EVENTS = {
+    AuditEvent.ISSUED: AUDIT_ISSUED,
+    AuditEvent.VALIDATED: AUDIT_VALIDATED,
+    AuditEvent.REFRESHED: AUDIT_REFRESHED,
+    AuditEvent.INTROSPECTED: AUDIT_INTROSPECTED,
+    AuditEvent.REVOKED: AUDIT_REVOKED,
+    AuditEvent.REJECTED: AUDIT_REJECTED,
+}
 EVENTS = (
     FLOW_COMPLETED, FLOW_FAILED, JWKS_CHANGED, DRIFT_DETECTED, STATE_LOST, REJECTION_ACCEPTED, AUDIT_ISSUED,
     AUDIT_VALIDATED, AUDIT_REFRESHED, AUDIT_INTROSPECTED, AUDIT_REVOKED, AUDIT_REJECTED,

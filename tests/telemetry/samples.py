@@ -8,6 +8,8 @@ from typing import Literal
 
 from otelprobe.reasons import Blame, Counts, Layer, Outcome, Reason
 from otelprobe.result import (
+    AuditEvent,
+    AuditFact,
     CaseResult,
     Exchange,
     Expiry,
@@ -21,6 +23,18 @@ from otelprobe.result import (
 )
 from otelprobe.telemetry import SignalSettings, TelemetrySettings
 
+ISSUED = AuditFact(
+    event=AuditEvent.ISSUED,
+    passed=True,
+    part="access_token",
+    subject="5" * 32,
+    ident="1" * 32,
+    method="POST",
+    route="/token",
+    status=200,
+    claims={"scope": "orders:read"},
+    held_back=2,
+)
 START = 1_780_000_000_000_000_000
 CANARY = "canary-7f3a"
 NS = 1_000_000_000
@@ -84,8 +98,16 @@ def steps() -> tuple[StepResult, ...]:
             index=2,
             exchanges=(exchange("POST", idp),),
             facts={"issuance.expires_in": 300, "issuance.grant": "client_credentials"},
+            audit=(ISSUED,),
         ),
-        step("verify", at=0.3, lasts=0.0004, index=3, facts={"jwt.alg": "RS256", "jwt.missing_claims": ("jti",)}),
+        step(
+            "verify",
+            at=0.3,
+            lasts=0.0004,
+            index=3,
+            facts={"jwt.alg": "RS256", "jwt.missing_claims": ("jti",)},
+            audit=(AuditFact(event=AuditEvent.VALIDATED, passed=True, part="access_token", ident="1" * 32),),
+        ),
         step("call", Layer.API, at=0.4, index=4, exchanges=(exchange("GET", api),)),
     )
 
@@ -112,7 +134,10 @@ def failed(flow: str = "orders", reason: Reason = Reason.AUDIENCE_MISMATCH, **mo
     """A run whose `verify` fails; the call is skipped."""
     done = steps()
     verdict = {"reason": reason, "blame": Blame.PROVIDER, "counts": Counts.AUTH}
-    broken = replace(done[3], outcome=Outcome.FAIL, problems=(reason, Reason.EXPIRED), detail=CANARY, **verdict)
+    bad = AuditFact(event=AuditEvent.REJECTED, passed=False, part="access_token", ident="1" * 32, reason=reason)
+    broken = replace(
+        done[3], audit=(bad,), outcome=Outcome.FAIL, problems=(reason, Reason.EXPIRED), detail=CANARY, **verdict
+    )
     skipped = replace(done[4], outcome=Outcome.SKIP, exchanges=(), duration=0.0)
     return passed(
         flow,
@@ -138,6 +163,7 @@ def rejecting(*, accepted: bool = False) -> FlowResult:
         ),
         cases=(CaseResult("garbage", accepted, 200 if accepted else 401), CaseResult("expired", False, 401)),
         expiries=(Expiry("client_secret", "otelprobe", 3600.0),),
+        audit=(AuditFact(event=AuditEvent.REJECTED, passed=True, cases=("expired",)),),
     )
     return passed("rejecting", steps=(step_,))
 

@@ -117,6 +117,8 @@ def test_an_independent_receiver_reads_every_signal(rotel, protocol):
     assert f"{good.span_id:016x}" in rotel.found(r"ID +: (.+)")
     events = set(rotel.found(r"EventName: (.+)"))
     assert {"otelprobe.flow.completed", "otelprobe.flow.failed", "otelprobe.jwks.changed"} <= events
+    assert {"otelprobe.audit.issued", "otelprobe.audit.validated", "otelprobe.audit.rejected"} <= events
+    assert set(rotel.found(r"-> otelprobe\.audit\.id: Str\((.+)\)")) == {"1" * 32}
     assert events <= {e.name for e in schema.EVENTS}
     metrics = set(rotel.found(r"-> Name: (.+)"))
     assert {"otelprobe.flow.up", "otelprobe.flow.runs", "http.client.request.duration"} <= metrics

@@ -1,0 +1,236 @@
+"""From what a step was about to what the audit trail says of it: done when the run has ended, so that no step waits for it.
+
+Tokens come in and hashes go out: nothing that this module gives holds a credential, a subject or a claim that the
+operator has not listed.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from urllib.parse import urlsplit
+
+from otelprobe.audit.marks import ClaimRule, Marks, read_key
+from otelprobe.fields import SecretRef
+from otelprobe.reasons import VERDICTS, CheckFailed, Outcome, Reason
+from otelprobe.result import AuditEvent, AuditFact, Exchange, StepResult
+from otelprobe.step import Artifact, AuthorizationCode, Cookie, DeviceCode, Presented, Tokens
+from otelprobe.tokens import format_of, parse
+
+_EVENTS: Mapping[str, AuditEvent] = {
+    "token": AuditEvent.ISSUED,
+    "login": AuditEvent.ISSUED,
+    "authorize": AuditEvent.ISSUED,
+    "device": AuditEvent.ISSUED,
+    "saml_login": AuditEvent.ISSUED,
+    "refresh": AuditEvent.REFRESHED,
+    "verify": AuditEvent.VALIDATED,
+    "id_token": AuditEvent.VALIDATED,
+    "userinfo": AuditEvent.VALIDATED,
+    "call": AuditEvent.VALIDATED,
+    "introspect": AuditEvent.INTROSPECTED,
+    "revoke": AuditEvent.REVOKED,
+    "reject": AuditEvent.REJECTED,
+}
+"""Kinds of step that leave an event when they pass. One that fails over a credential leaves `rejected`."""
+
+_LOCAL = frozenset({"verify", "id_token"})
+"""Kinds whose verdict is our own: a request for keys is not where it was spoken."""
+
+_NO_REFUSAL = frozenset(
+    {
+        *(Reason.IDP_HTTP_5XX, Reason.IDP_ERROR, Reason.IDP_NOT_JSON, Reason.IDP_RATE_LIMITED, Reason.TOO_SLOW),
+        *(Reason.API_UNAVAILABLE, Reason.API_NOT_FOUND, Reason.API_RATE_LIMITED, Reason.API_INVALID_REQUEST),
+        *(Reason.WAF_BLOCKED, Reason.BOT_CHALLENGE, Reason.REDIRECT_UNEXPECTED, Reason.DEADLINE_EXCEEDED),
+        *(Reason.DISCOVERY_INVALID, Reason.ASSERTION_FAILED, Reason.REJECTION_INCONCLUSIVE),
+    }
+)
+"""Failures in which nobody judged a credential; the event `otelprobe.flow.failed` tells of them."""
+
+_TOLD = (Tokens, Cookie, AuthorizationCode, DeviceCode)
+"""What is told of by itself; a step that makes anything else leaves one event without an id."""
+
+_LONGEST_ROUTE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Noted:
+    """A step's row, with what it made and presented."""
+
+    row: StepResult
+    made: tuple[Artifact, ...] = field(default=(), repr=False)
+    presented: tuple[Presented, ...] = field(default=(), repr=False)
+
+
+class Auditor:
+    """Makes audit facts by the operator's policy: the key of the hashes, and the claims that may be told.
+
+    `fault` says once why the key cannot be read; the facts then go without hashes.
+    """
+
+    def __init__(self, key: SecretRef | None = None, claims: Mapping[str, ClaimRule] | None = None) -> None:
+        self._key = key
+        self._claims = claims or {}
+        self.fault: str | None = None
+
+    def rows(self, noted: Sequence[Noted]) -> tuple[StepResult, ...]:
+        """Give the rows with their audit facts."""
+        if not any(one.row.kind in _EVENTS for one in noted):
+            return tuple(one.row for one in noted)
+        maker = _Maker(self._marks(), self._claims)
+        return tuple(_with(one.row, tuple(maker.facts(one))) for one in noted)
+
+    def _marks(self) -> Marks:
+        if self._key is None:
+            return Marks(None)
+        try:
+            return Marks(read_key(self._key))
+        except ValueError as error:
+            self.fault = f"audit events go without subject and id: {error}"
+            return Marks(None)
+
+
+def _with(row: StepResult, facts: tuple[AuditFact, ...]) -> StepResult:
+    return replace(row, audit=facts) if facts else row
+
+
+@dataclass(frozen=True, slots=True)
+class _Credential:
+    """One credential to tell of: the value that identifies it, and where its claims can be read."""
+
+    value: str = field(repr=False)
+    part: str
+    read_from: tuple[str, ...] = field(default=(), repr=False)
+    previous: str | None = field(default=None, repr=False)
+
+
+class _Maker:
+    """The facts of one run. Each token is parsed and hashed once."""
+
+    def __init__(self, marks: Marks, rules: Mapping[str, ClaimRule]) -> None:
+        self._marks = marks
+        self._rules = rules
+        self._known: dict[str, tuple[str | None, Mapping[str, str]]] = {}
+        self._idents: dict[str, str | None] = {}
+
+    def facts(self, noted: Noted) -> Iterator[AuditFact]:
+        """Give the facts of one step."""
+        row, event = noted.row, _EVENTS.get(noted.row.kind)
+        if event is None or row.outcome is Outcome.SKIP:
+            return
+        previous = noted.presented[-1].value if noted.presented else None
+        issued = list(_issued(noted.made, previous))
+        obtains = event in {AuditEvent.ISSUED, AuditEvent.REFRESHED}
+        if obtains:
+            yield from (self._fact(row, event, one, passed=True) for one in issued)
+        if row.outcome is Outcome.FAIL and _is_refusal(row):
+            yield self._fact(row, AuditEvent.REJECTED, _last(noted) or next(iter(issued), None), passed=False)
+        elif row.outcome is Outcome.PASS and not (obtains and any(isinstance(one, _TOLD) for one in noted.made)):
+            yield from self._passed(noted, event)
+
+    def _passed(self, noted: Noted, event: AuditEvent) -> Iterator[AuditFact]:
+        """Tell of a step that passed; a call that was to be refused, and was, is a rejection."""
+        row, shown = noted.row, _last(noted)
+        if row.kind in {"call", "userinfo"}:
+            if shown is None:
+                return
+            refused = _status(row) in {401, 403}
+            event = AuditEvent.REJECTED if refused else event
+        yield self._fact(row, event, shown, passed=True)
+
+    def _fact(self, row: StepResult, event: AuditEvent, about: _Credential | None, *, passed: bool) -> AuditFact:
+        subject, claims = self._who(about)
+        method, route = _where(row)
+        return AuditFact(
+            event=event,
+            passed=passed,
+            part=about.part if about is not None else None,
+            subject=subject,
+            ident=self._ident(about.value if about is not None else None),
+            previous=self._ident(about.previous if about is not None else None),
+            reason=None if passed else row.reason,
+            method=method,
+            route=route,
+            status=None if row.kind in _LOCAL else _status(row),
+            cases=tuple(case.case for case in row.cases if not case.accepted),
+            claims=claims,
+        )
+
+    def _ident(self, value: str | None) -> str | None:
+        if not value:
+            return None
+        if value not in self._idents:
+            self._idents[value] = self._marks.of("token", value)
+        return self._idents[value]
+
+    def _who(self, about: _Credential | None) -> tuple[str | None, Mapping[str, str]]:
+        """Give the hashed subject and the listed claims of a credential; once known, they are known by its value."""
+        if about is None:
+            return None, {}
+        if about.value not in self._known:
+            claims: Mapping[str, object] = {}
+            if self._marks.keyed or self._rules:
+                claims = next((found for text in about.read_from if (found := _claims(text))), {})
+            subject = claims.get("sub")
+            self._known[about.value] = (
+                self._marks.of("subject", subject) if isinstance(subject, str) else None,
+                self._marks.claims(self._rules, claims),
+            )
+        return self._known[about.value]
+
+
+def _last(noted: Noted) -> _Credential | None:
+    if not noted.presented:
+        return None
+    shown = noted.presented[-1]
+    return _Credential(shown.value, shown.part, (shown.value,))
+
+
+def _issued(made: Sequence[Artifact], previous: str | None) -> Iterator[_Credential]:
+    """Give what was issued; a token out of the cache was issued earlier."""
+    for artifact in made:
+        match artifact:
+            case Tokens(cached=False):
+                sources = tuple(text for text in (artifact.access, artifact.id_token) if text)
+                yield _Credential(artifact.access, "access_token", sources, previous)
+            case Cookie():
+                yield _Credential(f"{artifact.name}={artifact.value}", "session_cookie")
+            case AuthorizationCode():
+                yield _Credential(artifact.code, "code")
+            case DeviceCode():
+                yield _Credential(artifact.code, "device_code")
+
+
+def _claims(token: str) -> Mapping[str, object]:
+    if format_of(token) != "jws":
+        return {}
+    try:
+        return parse(token).claims
+    except CheckFailed:
+        return {}
+
+
+def _is_refusal(row: StepResult) -> bool:
+    """Tell whether a failed step got to judge a credential, or had it judged: not if its transport or the server failed."""
+    if row.reason is None or row.reason in _NO_REFUSAL:
+        return False
+    if any(exchange.reason is row.reason for exchange in row.exchanges):
+        return False
+    return not (row.kind == "reject" and VERDICTS[row.reason].security and all(case.accepted for case in row.cases))
+
+
+def _wire(row: StepResult) -> Sequence[Exchange]:
+    """Give the requests that carried the credential: controls only where there is nothing else."""
+    if row.kind in _LOCAL:
+        return ()
+    return [exchange for exchange in row.exchanges if not exchange.control] or row.exchanges
+
+
+def _where(row: StepResult) -> tuple[str | None, str | None]:
+    """Give method and route of the first request: where a redirect leads is the server's word, and may hold anything."""
+    first = next(iter(_wire(row)), None)
+    if first is None or first.handshake:
+        return None, None
+    return first.method, (urlsplit(first.url).path or "/")[:_LONGEST_ROUTE]
+
+
+def _status(row: StepResult) -> int | None:
+    return next((exchange.status for exchange in reversed(_wire(row)) if exchange.status is not None), None)
