@@ -66,6 +66,7 @@ _MADE: Mapping[str, str] = {
     "Claims": "verified claims",
     "AuthorizationCode": "an authorization code",
     "DeviceCode": "a device code",
+    "SamlMetadata": "an identity provider's SAML metadata",
 }
 """What an artifact is called on the page."""
 
@@ -77,6 +78,7 @@ _NEEDED: Mapping[str, str] = {
     "Claims": "`verify`",
     "AuthorizationCode": "`authorize`",
     "DeviceCode": "`device`",
+    "SamlMetadata": "`saml_metadata`, or `idp_certificate` and `sso_url`",
 }
 """What has to stand before a step, by the artifact that it needs."""
 

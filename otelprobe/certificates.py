@@ -93,6 +93,19 @@ def read_file(data: bytes, password: bytes | None, path: str) -> tuple[Certifica
     return tuple(dict.fromkeys(found))
 
 
+def read_file_as_der(data: bytes, path: str) -> tuple[bytes, ...]:
+    """Give every certificate of a PEM bundle, or that of a DER file, as DER; CheckFailed(config_error) if there is none."""
+    from cryptography import x509  # noqa: PLC0415 - heavy; only what reads certificates needs it
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
+
+    try:
+        pem = _PEM in data
+        found = x509.load_pem_x509_certificates(data)[:_MOST] if pem else [x509.load_der_x509_certificate(data)]
+    except ValueError:
+        raise CheckFailed(Reason.CONFIG_ERROR, f"certificate file {path} holds no certificate in PEM or DER") from None
+    return tuple(dict.fromkeys(one.public_bytes(Encoding.DER) for one in found))
+
+
 def _from_pem(data: bytes) -> tuple[Certificate, ...]:
     from cryptography import x509  # noqa: PLC0415 - heavy; only what reads certificates needs it
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from typing import NoReturn
-from urllib.parse import parse_qsl, urljoin, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 from urllib.request import Request
 
 from otelprobe.fields import SecretRef, is_loopback
@@ -28,6 +28,7 @@ MOST_HOPS = 20
 """Pages and redirects of one log-in; real ones take three to nine."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_FORM = "application/x-www-form-urlencoded"
 _ACCEPT = {"Accept": "text/html,application/xhtml+xml,*/*;q=0.1", "Accept-Language": "en"}
 _PARAMETER = re.compile(r"(;[^=/;]*=)[^/;]*")
 _HANDLE = re.compile(r"(?<=/)(?=[^/]*\d)(?=[^/]*[A-Za-z])[\w~.-]{20,}(?=/|$)", re.ASCII)
@@ -38,11 +39,16 @@ _SECOND_FACTOR = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Goal:
-    """Where a walk ends: at `url`, which is never asked, at a form with `field`, or at a `page` with nothing to send."""
+    """Where a walk ends: at `url`, which is never asked, at a form with `field`, or at a `page` with nothing to send.
+
+    `watch` names a parameter that is kept when it goes by; `check` says what to look at if the way ends at once.
+    """
 
     url: str | None = None
     field: str | None = None
     page: bool = False
+    watch: str | None = None
+    check: str = "client_id and redirect_uri"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +70,11 @@ class _Hop:
     body: bytes | None = field(default=None, repr=False)
     media_type: str = ""
     pairs: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+
+
+def _posting(url: str, form: Mapping[str, str], sender: str = "") -> _Hop:
+    """Give the request that posts a form."""
+    return _Hop("POST", url, sender, urlencode(form).encode(), _FORM, tuple(form.items()))
 
 
 class _Policy(DefaultCookiePolicy):
@@ -107,7 +118,7 @@ def same_place(url: str, wanted: str) -> bool:
 
 
 class Walk:
-    """One log-in under way. `sent` counts the forms that were sent, also where it fails."""
+    """One log-in under way. `sent` counts the forms that were sent, also where it fails; `watched` is what went by."""
 
     def __init__(self, ctx: Context, login: Login, goal: Goal, hosts: frozenset[str]) -> None:
         self._ctx = ctx
@@ -117,13 +128,15 @@ class Walk:
         self._jar = CookieJar(_Policy())
         self._asked: set[str] = set()
         self.sent = 0
+        self.watched: str | None = None
 
-    def run(self, url: str) -> Arrival:
-        """Walk from `url` to the goal; CheckFailed with what stood in the way."""
+    def run(self, url: str, form: Mapping[str, str] | None = None) -> Arrival:
+        """Walk from `url`, to which a form may be posted at first, to the goal; CheckFailed with what stood in the way."""
         load_parser()
         self._hosts |= {(urlsplit(url).hostname or "").lower()}
-        hop = _Hop("GET", url)
+        hop = _Hop("GET", url) if form is None else _posting(url, form)
         for number in range(MOST_HOPS):
+            self._watch(hop)
             reply = self._send(hop, first=number == 0)
             following = self._after(hop, reply, first=number == 0)
             if isinstance(following, Arrival):
@@ -134,6 +147,27 @@ class Walk:
             hop = following
         detail = f"more than {MOST_HOPS} pages and redirects, the last at {shown(urlsplit(hop.url).hostname)}"
         raise CheckFailed(Reason.REDIRECT_LOOP, detail)
+
+    def allow(self, *hosts: str) -> None:
+        """Let the log-in lead to these hosts too."""
+        self._hosts |= {host.lower() for host in hosts if host}
+
+    def submit(self, arrival: Arrival) -> Reply:
+        """Send what arrived on to where it was to go, with the cookies of the log-in, and follow nothing."""
+        sender = f"{_origin(arrival.reply.exchange.url)}/"
+        return self._send(_posting(arrival.url, arrival.parameters, sender), first=False)
+
+    def cookie(self, name: str, url: str) -> str | None:
+        """Give the value of a cookie that is meant for the host of `url`, whatever its path."""
+        # The jar writes a host without a dot with `.local` behind it.
+        host = (urlsplit(url).hostname or "").lower()
+        full = host if "." in host or ":" in host else f"{host}.local"
+        meant = (c for c in self._jar if c.name == name and f".{full}".endswith(f".{c.domain.lstrip('.')}"))
+        return next((c.value for c in meant if c.value), None)
+
+    def _watch(self, hop: _Hop) -> None:
+        if self._goal.watch is not None:
+            self.watched = _answer_in(hop).get(self._goal.watch, self.watched)
 
     def _send(self, hop: _Hop, *, first: bool) -> Reply:
         url = urlunsplit(urlsplit(hop.url)._replace(fragment=""))
@@ -156,8 +190,9 @@ class Walk:
         location = reply.value("Location")
         if reply.status in _REDIRECTS and location:
             return _redirected(hop, reply.status, location)
+        check = self._goal.check if first else None
         if not is_html(reply):
-            _raise_no_page(reply, first=first)
+            _raise_no_page(reply, check)
         page = read_page(reply.text, hop.url)
         ending = next((form for form in page.forms if self._is_ending(form)), None)
         if ending is not None:
@@ -169,7 +204,7 @@ class Walk:
             return _Hop("GET", page.refresh, sender=hop.url)
         if self._goal.page and self.sent and reply.status < 400:
             return Arrival(reply, hop.url, {})
-        raise _nothing_to_send(page, reply, first=first, logged_in=self.sent > 0)
+        raise _nothing_to_send(page, reply, check, logged_in=self.sent > 0)
 
     def _is_ending(self, form: Form) -> bool:
         goal = self._goal
@@ -316,7 +351,7 @@ def _refuse(reply: Reply) -> None:
         raise CheckFailed(Reason.WAF_BLOCKED, f"status {reply.status} with a page from in front of the provider")
 
 
-def _raise_no_page(reply: Reply, *, first: bool) -> NoReturn:
+def _raise_no_page(reply: Reply, check: str | None) -> NoReturn:
     try:
         document = reply.json()
     except ValueError:
@@ -325,26 +360,26 @@ def _raise_no_page(reply: Reply, *, first: bool) -> NoReturn:
     if isinstance(document, dict) and str(document.get("error")) in ERRORS:
         raise_oauth_error(reply, document, grant_is_ours=True)
     if reply.status >= 400:
-        raise _refused(reply, first=first)
+        raise _refused(reply, check)
     kind = shown(reply.media_type) if reply.media_type else "no media type"
     raise CheckFailed(Reason.LOGIN_FORM_NOT_FOUND, f"status {reply.status} with {kind} where a page is due")
 
 
-def _refused(reply: Reply, *, first: bool) -> CheckFailed:
+def _refused(reply: Reply, check: str | None) -> CheckFailed:
     """Tell what a 4xx means. At once: there is no redirect URI to be trusted (RFC 6749, section 4.1.2.1)."""
-    if first and reply.status in {400, 401, 403}:
-        detail = f"status {reply.status} and no redirect: check client_id and redirect_uri"
+    if check is not None and reply.status in {400, 401, 403}:
+        detail = f"status {reply.status} and no redirect: check {check}"
         return CheckFailed(Reason.INVALID_REQUEST, detail)
     return CheckFailed(Reason.IDP_HTTP_4XX, f"status {reply.status} during the log-in")
 
 
-def _nothing_to_send(page: Page, reply: Reply, *, first: bool, logged_in: bool) -> CheckFailed:
+def _nothing_to_send(page: Page, reply: Reply, check: str | None, *, logged_in: bool) -> CheckFailed:
     """Tell why a page is the end of the way."""
     edge = classify_page(reply)
     if edge is not None:
         return CheckFailed(edge, f"status {reply.status} with a bot check or a block in front of the provider")
     if reply.status >= 400:
-        return _refused(reply, first=first)
+        return _refused(reply, check)
     if logged_in and _SECOND_FACTOR.search(reply.text):
         return CheckFailed(Reason.MFA_CHALLENGE, "the page asks for a second factor that is no one-time code")
     if page.scripted and not page.forms:

@@ -23,6 +23,7 @@ _CALLED = {
     "Claims": "verify",
     "AuthorizationCode": "authorize",
     "DeviceCode": "device",
+    "SamlMetadata": "saml_metadata",
 }
 """What to add to a flow, by the name of the artifact that it lacks."""
 

@@ -116,6 +116,7 @@ class Reason(StrEnum):
     ALG_NONE = "alg_none"
     ALG_NOT_ALLOWED = "alg_not_allowed"
     ALG_UNSUPPORTED = "alg_unsupported"
+    ALG_WEAK = "alg_weak"
     KEY_MISMATCH = "key_mismatch"
     KEY_UNUSABLE = "key_unusable"
     SIGNATURE_INVALID = "signature_invalid"
@@ -156,6 +157,7 @@ class Reason(StrEnum):
     REJECTION_INCONCLUSIVE = "rejection_inconclusive"
     SAML_METADATA_INVALID = "saml_metadata_invalid"
     SAML_SIGNATURE_INVALID = "saml_signature_invalid"
+    SAML_CERTIFICATE_UNKNOWN = "saml_certificate_unknown"
     SAML_STATUS_NOT_SUCCESS = "saml_status_not_success"
     SAML_CONDITIONS_INVALID = "saml_conditions_invalid"
     CERTIFICATE_EXPIRED = "certificate_expired"
@@ -395,6 +397,7 @@ def _rows() -> dict[Reason, Verdict]:
         c.NONE,
         {
             r.LIFETIME_EXCESSIVE: "The token lives longer than policy allows. Shorten it at the provider.",
+            r.ALG_WEAK: "A signature is made by an algorithm or a key that is too weak today (SHA-1, RSA below 2048 bits). Replace it at its owner.",
         },
     )
     group(
@@ -490,7 +493,8 @@ def _rows() -> dict[Reason, Verdict]:
         c.AUTH,
         {
             r.SAML_METADATA_INVALID: "The SAML metadata is not valid. Check what serves the URL.",
-            r.SAML_SIGNATURE_INVALID: "The SAML signature does not verify. Check for a replaced certificate, or look for tampering.",
+            r.SAML_SIGNATURE_INVALID: "The SAML signature is missing, does not verify, or is over something else than what it is on. Look for tampering.",
+            r.SAML_CERTIFICATE_UNKNOWN: "The SAML signature is made with another certificate than those that are known. Check for a replaced certificate: service providers need it before it signs.",
             r.SAML_STATUS_NOT_SUCCESS: "The SAML response is no success. Check the identity provider's logs.",
             r.SAML_CONDITIONS_INVALID: "The SAML assertion's conditions do not hold (time, audience, destination). Check clocks and the service provider's settings.",
         },

@@ -59,6 +59,17 @@ class Fact(StrEnum):
     RETAINED_SESSIONS = "retained.sessions"
     POSTURE_FINDINGS = "posture.findings"
     POSTURE_RULES = "posture.rules"
+    SAML_METADATA_SIGNED = "saml.metadata.signed"
+    SAML_METADATA_REMAINING = "saml.metadata.remaining"
+    SAML_SIGNING_CERTIFICATES = "saml.certificates.signing"
+    SAML_ENCRYPTION_CERTIFICATES = "saml.certificates.encryption"
+    SAML_BINDING = "saml.binding"
+    SAML_STATUS = "saml.status"
+    SAML_SIGNED = "saml.signed"
+    SAML_ALGORITHM = "saml.algorithm"
+    SAML_ENCRYPTED = "saml.encrypted"
+    SAML_REMAINING = "saml.remaining"
+    SAML_MISSING_ATTRIBUTES = "saml.missing_attributes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,15 @@ class Cookie(Artifact):
 
 
 @dataclass(frozen=True, slots=True)
+class SamlMetadata(Artifact):
+    """What a SAML identity provider publishes: where log-ins go, by binding (`redirect`, `post`), and who signs (DER)."""
+
+    entity_id: str
+    sso: Mapping[str, str]
+    certificates: tuple[bytes, ...] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class Claims(Artifact):
     """The local verdict on an access token: it was verified and is good. `token` tells which one."""
 

@@ -25,6 +25,8 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "certificate": "Certificate",
         "credential_expiry": "CredentialExpiry",
         "status_page": "StatusPage",
+        "saml_metadata": "SamlMetadata",
+        "saml_login": "SamlLogin",
     }
 )
 """Kind to class name; the module is named as the kind. Modules are imported only for the kinds that a flow file uses."""

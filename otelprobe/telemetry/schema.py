@@ -219,6 +219,17 @@ _FACT_MEANINGS = {
     Fact.RETAINED_SESSIONS: "Which tokens work: both, old_only, new_only, none; nothing where one kind could not be tried.",
     Fact.POSTURE_FINDINGS: "Ids of the posture rules that are broken.",
     Fact.POSTURE_RULES: "How many posture rules had something to look at.",
+    Fact.SAML_METADATA_SIGNED: "Whether the metadata's signature verifies with the pinned certificate.",
+    Fact.SAML_METADATA_REMAINING: "Seconds until the metadata's validUntil; negative once it has passed.",
+    Fact.SAML_SIGNING_CERTIFICATES: "How many certificates for signing are valid now.",
+    Fact.SAML_ENCRYPTION_CERTIFICATES: "How many certificates for encryption are valid now.",
+    Fact.SAML_BINDING: "How the SAML request was sent: redirect, post, or start_url where the service provider sent it.",
+    Fact.SAML_STATUS: "The status codes of the SAML response, without their common prefix.",
+    Fact.SAML_SIGNED: "What of the SAML response carries a signature that verifies: response, assertion.",
+    Fact.SAML_ALGORITHM: "The signature algorithm of the SAML response.",
+    Fact.SAML_ENCRYPTED: "Whether the assertion came encrypted.",
+    Fact.SAML_REMAINING: "Seconds until the assertion's conditions end.",
+    Fact.SAML_MISSING_ATTRIBUTES: "Names of required SAML attributes that are not there.",
 }
 FACT_SPAN = tuple(Attribute(FACT_PREFIX + fact, _FACT_MEANINGS[fact]) for fact in Fact)
 
