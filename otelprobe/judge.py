@@ -9,13 +9,14 @@ from otelprobe.challenge import bearer_challenge, parse_challenges
 from otelprobe.credentials import Credential
 from otelprobe.dpop import INVALID_PROOF, is_worth_blaming
 from otelprobe.expect import status_matches
+from otelprobe.forging import forge
 from otelprobe.http import Reply
 from otelprobe.pages import challenged, classify_page, is_login_page
 from otelprobe.reasons import Blame, CheckFailed, Counts, Reason
 from otelprobe.result import Fact, FactValue
 from otelprobe.skew import clock_failure
 from otelprobe.step import Claims, Context, Done, StepFailed
-from otelprobe.tokens import forge, format_of
+from otelprobe.tokens import format_of
 
 _SKEW_WORTH_BLAMING = 5.0
 _REQUEST_FAULTS = frozenset({400, 405, 406, 411, 413, 414, 415, 417, 422, 431})

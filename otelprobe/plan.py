@@ -1,10 +1,11 @@
 """Config to FlowPlan: providers merged in, needs and makes checked; after this only the target can fail."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields
 
 from otelprobe.config.faults import ConfigError, Fault, Path, suggest
 from otelprobe.config.models import Config, Flow
+from otelprobe.expect import Expect
 from otelprobe.fields import HttpOptions
 from otelprobe.provider import Provider
 from otelprobe.reasons import Reason
@@ -142,7 +143,9 @@ def _idle(step: Step, where: Path) -> Iterator[tuple[Path, str]]:
         return
     if step.capture:
         yield (*where, "capture"), f"{step.kind} has no answer to capture from: capture in another step"
-    if replace(step.expect, max_duration=None) != type(step.expect)():
+    unset = Expect()
+    common = (f.name for f in fields(Expect) if f.name != "max_duration")
+    if any(getattr(step.expect, name) != getattr(unset, name) for name in common):
         yield (*where, "expect"), f"{step.kind} has no answer to compare: only max_duration can be expected of it"
 
 

@@ -136,6 +136,14 @@ class Presented:
     part: str
 
 
+@dataclass(frozen=True, slots=True)
+class Revoked(Artifact):
+    """An access token that the provider was asked to revoke, or whose refresh token was, and when (Unix time)."""
+
+    access: str = field(repr=False)
+    at: float
+
+
 _EMPTY: Mapping[str, FactValue] = MappingProxyType({})
 
 
@@ -373,6 +381,10 @@ class Step:
     def files(self) -> tuple[tuple[str, str], ...]:
         """Give the files besides secrets that this step reads, each with the member that names it."""
         return ()
+
+    def notes(self) -> Iterator[str]:
+        """Say what a reader of the plan should know of this step beyond its parameters."""
+        yield from ()
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Say what does not fit together in this step: pairs of member and mend."""

@@ -19,6 +19,7 @@ from cryptography.x509.oid import NameOID
 
 from otelprobe import tokens
 from otelprobe.expect import parse_matcher
+from otelprobe.forging import forge
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.result import Fact
 from otelprobe.tokens import Verification, format_of, parse, parse_key_set, verify
@@ -258,7 +259,7 @@ def test_every_asymmetric_algorithm_verifies_with_and_without_alg_in_the_key(alg
     found = check(access, jwk(key, **more), algorithms=(alg,))
     assert found.problems == ()
     assert found.facts[Fact.JWT_SIGNATURE_VALID] is True
-    bad = check(tokens.forge(access), jwk(key, **more), algorithms=(alg,))
+    bad = check(forge(access), jwk(key, **more), algorithms=(alg,))
     assert reasons(bad) == [Reason.SIGNATURE_INVALID]
 
 
@@ -529,7 +530,7 @@ def test_claims_are_compared_by_conditions_and_never_shown() -> None:
 
 def test_all_problems_are_listed_most_important_first() -> None:
     """A token with everything wrong names it all, in the order of what matters (PyJWT would name the first)."""
-    access = tokens.forge(token(iss="x", aud="x", exp=NOW - 60, iat="x", jti=..., nbf=NOW + 60, headers={"typ": "x"}))
+    access = forge(token(iss="x", aud="x", exp=NOW - 60, iat="x", jti=..., nbf=NOW + 60, headers={"typ": "x"}))
     found = check(access, require=("jti",), typ="at+jwt", claims={"client_id": parse_matcher("x")}, max_lifetime=9.0)
     assert reasons(found) == [
         Reason.SIGNATURE_INVALID,
@@ -567,52 +568,7 @@ def test_hostile_values_are_shown_cut_and_escaped() -> None:
     assert all(len(p.detail) < 400 and p.detail.isprintable() for p in found.problems)
 
 
-# Forging
-
-
-@pytest.mark.parametrize("alg", ["ES256", "RS256", "EdDSA"])
-def test_forgeries_are_well_formed_and_wrong(alg: str) -> None:
-    """Every forgery keeps kid and claims, is a proper JWS, and does not verify where the original does."""
-    good = parse(token(alg))
-    wanted = policy(algorithms=(alg,))
-    published = keys(jwk(alg))
-    assert verify(good, published, wanted, NOW).problems == ()
-    expected = {
-        tokens.forge(good.raw): Reason.SIGNATURE_INVALID,
-        tokens.tamper(good): Reason.SIGNATURE_INVALID,
-        tokens.resign(good): Reason.SIGNATURE_INVALID,
-        tokens.strip_signature(good): Reason.ALG_NONE,
-    }
-    for forged, reason in expected.items():
-        bad = parse(forged)
-        assert reasons(verify(bad, published, wanted, NOW)) == [reason]
-        assert (bad.kid, bad.claims["sub"]) == ("k1", CANARY)
-        with pytest.raises(pyjwt.PyJWTError):
-            pyjwt.decode(forged, pyjwt.PyJWK(jwk(alg)), algorithms=[alg], options={"verify_aud": False})
-
-
-def test_each_forgery_changes_what_it_says() -> None:
-    """forge changes the signature only and keeps its length, tamper the payload only, strip leaves an empty signature."""
-    good = parse(token())
-    head, body, signature = good.raw.split(".")
-    forged = tokens.forge(good.raw).split(".")
-    assert forged[:2] == [head, body]
-    assert forged[2] != signature
-    assert len(forged[2]) == len(signature)
-    tampered = tokens.tamper(good).split(".")
-    assert (tampered[0], tampered[2]) == (head, signature)
-    assert tampered[1] != body
-    assert tokens.strip_signature(good).endswith(".")
-    assert parse(tokens.resign(good)).header == good.header
-
-
-def test_forging_never_fails() -> None:
-    """A control is built of whatever was issued: unsigned, broken, or of an algorithm that is not known here."""
-    unsigned = f"{b64({'alg': 'none'})}.{b64({})}."
-    assert parse(tokens.forge(unsigned)).raw != unsigned
-    assert parse(tokens.resign(parse(unsigned))).alg == "RS256"
-    assert tokens.forge("not.a.!!").startswith("not.a.")
-    assert format_of(tokens.GARBAGE) == "opaque"
+# Signing
 
 
 def test_what_we_sign_pyjwt_accepts() -> None:

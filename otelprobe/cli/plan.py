@@ -123,6 +123,7 @@ def _step(number: int, step: Step, plan: FlowPlan) -> Iterator[str]:
     for field, value in _members(step):
         if field.name not in _HIDDEN:
             yield f"       {field.name}: {_member(field, value)}"
+    yield from (f"       {note}" for note in step.notes())
     yield f"       http: {_http(options_for(step, plan))}"
 
 

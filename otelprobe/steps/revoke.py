@@ -8,7 +8,7 @@ from otelprobe.pages import classify_page
 from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Fact
-from otelprobe.step import Artifact, Context, Done, Step, StepFailed, Tokens, needs_endpoint
+from otelprobe.step import Artifact, Context, Done, Revoked, Step, StepFailed, Tokens, needs_endpoint
 
 _OURS = frozenset(
     {
@@ -28,6 +28,7 @@ class Revoke(Step):
     kind: ClassVar[str] = "revoke"
     layer: ClassVar[Layer] = Layer.AUTH
     needs: ClassVar[tuple[type[Artifact], ...]] = (Tokens,)
+    makes: ClassVar[tuple[type[Artifact], ...]] = (Revoked,)
     uses_provider: ClassVar[bool] = True
     own_reasons: ClassVar[frozenset[Reason]] = frozenset({Reason.REVOCATION_FAILED, Reason.IDP_HTTP_5XX})
 
@@ -39,7 +40,7 @@ class Revoke(Step):
         return (Tokens, *needs_endpoint(provider, "revocation"))
 
     def run(self, ctx: Context) -> Done:
-        """Revoke; the provider answers 200 also for a token it does not know (RFC 7009, section 2.2)."""
+        """Revoke; makes Revoked. The provider answers 200 also for a token it does not know (RFC 7009, section 2.2)."""
         tokens = ctx.need(Tokens, self.use)
         which = self.token or ("refresh" if tokens.refresh else "access")
         token = tokens.refresh if which == "refresh" else tokens.access
@@ -57,7 +58,7 @@ class Revoke(Step):
                 raise CheckFailed(Reason.REVOCATION_FAILED, failed.detail) from None
             raise CheckFailed(Reason.REVOCATION_FAILED, f"status {reply.status}")
         ctx.memory.spend(tokens.access, tokens.refresh)
-        return Done(reply=reply)
+        return Done(makes=(Revoked(tokens.access, ctx.now()),), reply=reply)
 
 
 def _wrong_kind(failed: CheckFailed) -> bool:

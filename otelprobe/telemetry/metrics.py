@@ -251,7 +251,10 @@ class _Run:
         for change in step.drift:
             store.count(owner_, schema.DRIFT_CHANGES, change.subject.value)
         for case in step.cases:
-            self._gauge(schema.REJECTION, case.case, value=int(case.accepted))
+            self._gauge(schema.REJECTION, case.case, value=int(case.accepted), lasting=True)
+        delay = step.facts.get(Fact.REVOCATION_DELAY)
+        if isinstance(delay, int | float):
+            self._gauge(schema.REVOCATION_DELAY, step.step, value=delay, lasting=True)
         for exchange in step.exchanges:
             self._exchange(step, exchange)
 

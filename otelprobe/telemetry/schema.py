@@ -203,6 +203,9 @@ _FACT_MEANINGS = {
     Fact.CONTROL_FORGED: "The status that the same request got with a forged token.",
     Fact.REJECTION_CASES: "How many bad credentials were offered.",
     Fact.REJECTION_ACCEPTED: "How many of them were accepted.",
+    Fact.REJECTION_LEEWAY: "Seconds after its end at which the prober's own token was last taken; 0 if it never was.",
+    Fact.REJECTION_UNIFORM: "Whether refusals look the same, whatever was wrong with the token.",
+    Fact.REVOCATION_DELAY: "Seconds from the revocation of a token until it was seen refused.",
     Fact.CERTIFICATE_COUNT: "How many certificates the endpoint sent, or the file holds.",
     Fact.CERTIFICATE_TRUSTED: "Whether the TLS handshake verified the certificates.",
     Fact.CERTIFICATE_NAME_MATCH: "Whether the certificate names the host.",
@@ -347,8 +350,12 @@ EXPIRY = Metric(
     (), (EXPIRY_SUBJECT, EXPIRY_NAME),
 )  # fmt: skip
 REJECTION = Metric(
-    "otelprobe.rejection.accepted", _G, "{case}", "1 if a bad credential was accepted in the last run, else 0.",
-    _FP, (CASE,),
+    "otelprobe.rejection.accepted", _G, "{case}", "1 if a bad credential was accepted when it was last offered, else 0.",
+    _FP, (CASE,), lasting=True,
+)  # fmt: skip
+REVOCATION_DELAY = Metric(
+    "otelprobe.revocation.delay", _G, "s", "Time from the revocation of a token until it was seen refused.",
+    _FP, (STEP,), lasting=True,
 )  # fmt: skip
 POSTURE = Metric(
     "otelprobe.posture.findings", _G, "{finding}", "Posture findings of a flow.", _FP, (POSTURE_RULE, POSTURE_SEVERITY),
@@ -395,7 +402,8 @@ AUDIT_LOST = Metric(
 METRICS = (
     FLOW_UP, FLOW_RUNS, FLOW_DURATION, AUTH_TIME, API_TIME, STEP_UP, STEP_RUNS, STEP_DURATION, HTTP_DURATION,
     PHASE_DURATION, LAST_RUN, LAST_SUCCESS, EXPIRES_IN, VALIDATION_FAILURES, CLOCK_SKEW, KEY_COUNT, KEY_CHANGES, EXPIRY,
-    REJECTION, POSTURE, PROVIDER_STATUS, OBJECTIVE, SCHEDULE_FLOWS, SCHEDULE_LAG, SCHEDULE_MISSED, EXPORT_ITEMS, CONFIG_RELOADS,
+    REJECTION, REVOCATION_DELAY, POSTURE, PROVIDER_STATUS, OBJECTIVE,
+    SCHEDULE_FLOWS, SCHEDULE_LAG, SCHEDULE_MISSED, EXPORT_ITEMS, CONFIG_RELOADS,
     AUDIT_SUPPRESSED, AUDIT_LOST, BUILD, MEMORY,
     KEY_AGE, DRIFT_CHANGES,
 )  # fmt: skip

@@ -15,7 +15,6 @@ from otelprobe.tokens.algorithms import (
 from otelprobe.tokens.claims import time_claim, time_problems
 from otelprobe.tokens.compact import Jwt, format_of, parse
 from otelprobe.tokens.encoding import digest, shown
-from otelprobe.tokens.forgery import GARBAGE, forge, resign, strip_signature, tamper
 from otelprobe.tokens.issue import sign
 from otelprobe.tokens.keys import (
     Key,
@@ -35,7 +34,6 @@ from otelprobe.tokens.verification import Verification, verify
 __all__ = [
     "ASYMMETRIC",
     "EXCEPTIONS",
-    "GARBAGE",
     "SYMMETRIC",
     "AlgorithmName",
     "Condition",
@@ -46,7 +44,6 @@ __all__ = [
     "Verification",
     "certificate_thumbprint",
     "digest",
-    "forge",
     "format_of",
     "generate_key",
     "load_crypto",
@@ -57,13 +54,10 @@ __all__ = [
     "problem_facts",
     "public_jwk",
     "reason_for",
-    "resign",
     "secret_key",
     "shown",
     "sign",
     "signing_algorithms",
-    "strip_signature",
-    "tamper",
     "thumbprint",
     "time_claim",
     "time_problems",

@@ -160,6 +160,14 @@ def public_key(alg: str, jwk: Mapping[str, Any]) -> Any:
     return _kept_key(alg, json.dumps(jwk, sort_keys=True))
 
 
+def native_key(key: Key) -> Any:
+    """Give the `cryptography` key of a published key; None for a shared secret, or where it cannot be read."""
+    usual = next(iter(signing_algorithms(key.jwk)), None)
+    if usual is None or key.kty == "oct" or key.fault is not None:
+        return None
+    return public_key(usual, key.jwk)
+
+
 @lru_cache(maxsize=256)
 def _kept_key(alg: str, jwk: str) -> Any:
     """Read a public key, or give it again: reading it costs half as much as the verification itself."""
