@@ -77,14 +77,21 @@ class Reply:
 
     def values(self, name: str) -> tuple[str, ...]:
         """Give every value of a header, one for each line that was sent, in order."""
-        wanted = name.lower()
-        return tuple(v for n, v in self.headers if n.lower() == wanted)
+        return self._by_name.get(name.lower(), ())
 
     def value(self, name: str, default: str = "") -> str:
         """Give the first value of a header, or the default."""
-        return next(iter(self.values(name)), default)
+        return self._by_name.get(name.lower(), (default,))[0]
 
-    @property
+    @cached_property
+    def _by_name(self) -> Mapping[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for name, value in self.headers:
+            lower = name.lower()
+            found[lower] = (*found.get(lower, ()), value)
+        return found
+
+    @cached_property
     def media_type(self) -> str:
         """The media type without parameters, lower case; empty if none was sent. What is none is not repeated."""
         sent = self.value("Content-Type").partition(";")[0].strip().lower()

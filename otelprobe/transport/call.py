@@ -3,10 +3,10 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
 from requests import PreparedRequest
-from requests.exceptions import InvalidHeader
 
 from otelprobe import __version__
 from otelprobe.fields import is_loopback
@@ -44,9 +44,11 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request as requests prepared it, and where its URL leads."""
+    """A request ready for the wire, and where its URL leads."""
 
-    request: PreparedRequest = field(repr=False)
+    method: str
+    headers: tuple[tuple[str, str], ...] = field(repr=False)
+    body: bytes | None = field(repr=False)
     target: Target
 
 
@@ -93,34 +95,47 @@ def _user_information(url: str, headers: Mapping[str, str]) -> tuple[str, Mappin
 
 
 def prepare(call: Call, traceparent: str) -> Prepared:
-    """Let requests prepare a call. It is done part by part: a cookie jar and netrc credentials are not wanted."""
-    request = PreparedRequest()
+    """Make a call ready for the wire; CheckFailed(config_error) if it cannot be sent."""
     wrong = "the URL cannot be sent: write https://host/path"
     try:
-        request.prepare_method(call.method)
-        request.prepare_url(call.url, None)
-        request.prepare_headers(call.headers)
-        request.prepare_body(call.body, None)
-        target = read_target(request.url or "")
-    except InvalidHeader:
-        # The libraries' own texts are left out: they repeat the URL or the header's value.
-        wrong = "a header cannot be sent: no space before its value"
+        # What was filled in may be a secret: such a URL is not kept.
+        target = _look_at(call.url) if call.hidden else _target(call.url)
     except (OSError, ValueError):
+        # The libraries' own texts are left out, and so are they themselves: they repeat the URL.
         pass
     else:
-        _add_own(request, target, traceparent)
-        return Prepared(request, target)
+        method = call.method.upper()
+        if not any(value[:1].isspace() for value in call.headers.values()):
+            return Prepared(method, _headers(call, method, target, traceparent), call.body, target)
+        wrong = "a header cannot be sent: no space before its value"
     raise CheckFailed(Reason.CONFIG_ERROR, wrong)
 
 
-def _add_own(request: PreparedRequest, target: Target, traceparent: str) -> None:
-    headers = request.headers
-    headers.setdefault("Host", target.authority)
-    headers.setdefault("User-Agent", USER_AGENT)
-    headers.setdefault("Accept-Encoding", "gzip, deflate")
-    headers.setdefault("Accept", "*/*")
-    headers["traceparent"] = traceparent
-    headers["Connection"] = "close"
+def _look_at(url: str) -> Target:
+    """Let requests make a URL ready (IDNA, percent-encoding) and take it apart; ValueError or OSError if it cannot be."""
+    prepared = PreparedRequest()
+    prepared.prepare_url(url, None)
+    return read_target(prepared.url or "")
+
+
+_target = lru_cache(maxsize=1024)(_look_at)
+
+
+def _headers(call: Call, method: str, target: Target, traceparent: str) -> tuple[tuple[str, str], ...]:
+    """Give the header lines: the caller's, then our own where he gave none. Of two names that differ in case, the last."""
+    found = {name.lower(): (name, value) for name, value in call.headers.items()}
+    if call.body:
+        found["content-length"] = "Content-Length", str(len(call.body))
+    elif method not in {"GET", "HEAD"}:
+        found["content-length"] = "Content-Length", "0"
+    for name, value in (("Host", target.authority), *_STANDING):
+        found.setdefault(name.lower(), (name, value))
+    found["traceparent"] = "traceparent", traceparent
+    found["connection"] = "Connection", "close"
+    return tuple(found.values())
+
+
+_STANDING = (("User-Agent", USER_AGENT), ("Accept-Encoding", "gzip, deflate"), ("Accept", "*/*"))
 
 
 def next_call(
@@ -169,10 +184,8 @@ def _location(base: str, location: str, target: Target) -> str:
 
 
 def _target_of(url: str, target: Target) -> Target:
-    prepared = PreparedRequest()
     try:
-        prepared.prepare_url(url, None)
-        return read_target(prepared.url or "")
+        return _look_at(url)
     except (OSError, ValueError):
         pass
     raise _unexpected(target, "to something that is no http or https URL")

@@ -137,24 +137,14 @@ class Link(io.RawIOBase):
         """Do nothing: the deadline rules."""
 
     def makefile(self, *_: Any) -> io.BufferedReader:
-        """Give a buffered reader, as http.client asks for."""
-        return _Buffered(self)
+        """Give a buffered reader."""
+        return io.BufferedReader(self)
 
     def close(self) -> None:
         """Close the socket, once."""
         if not self.closed:
             self._sock.close()
         super().close()
-
-
-class _Buffered(io.BufferedReader):
-    """A reader that never reads without an end: http.client takes a chunk of -1 bytes for an order to do so."""
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Read `size` bytes."""
-        if size is None or size < 0:
-            raise http.client.HTTPException("a chunk of negative size")
-        return super().read(size)
 
 
 def dial(route: Route, attempt: Attempt) -> Link:

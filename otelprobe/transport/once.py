@@ -2,8 +2,6 @@
 
 from dataclasses import dataclass, field
 
-from requests import Response
-
 from otelprobe.clock import Clock
 from otelprobe.fields import DEFAULT_HTTP, HttpOptions
 from otelprobe.reasons import CheckFailed, Reason
@@ -11,6 +9,7 @@ from otelprobe.result import Exchange
 from otelprobe.transport.adapter import OneShot, choose_route, clock_skew
 from otelprobe.transport.call import Call, Prepared, prepare
 from otelprobe.transport.dial import Attempt, diagnose
+from otelprobe.transport.reading import Answer
 from otelprobe.transport.reasons import Phase, failure
 from otelprobe.transport.route import Target
 
@@ -54,14 +53,14 @@ def send_once(call: Call, orders: Orders, span_id: int, resend_count: int) -> To
         orders.options.max_size or DEFAULT_HTTP.max_size or 0,
         takes_any_coding=any(name.lower() == "accept-encoding" for name in call.headers),
     )
-    response, failed = _travel(adapter, prepared, attempt)
+    answer, failed = _travel(adapter, prepared, attempt)
     end = clock.monotonic()
     if isinstance(failed, CheckFailed) and failed.reason in _DATED and attempt.phase is Phase.TLS:
         attempt.tls = diagnose(route, attempt)
     reader = adapter.reader
     headers = () if reader is None else reader.headers
     exchange = Exchange(
-        method=prepared.request.method or call.method,
+        method=prepared.method,
         url=call.shown,
         host=prepared.target.host,
         port=prepared.target.port,
@@ -81,21 +80,21 @@ def send_once(call: Call, orders: Orders, span_id: int, resend_count: int) -> To
         clock_skew=_skew(attempt, headers, start_ns / 1e9 - start),
         control=orders.control,
     )
-    return Told(exchange, prepared.target, headers, b"" if response is None else response.content, failed)
+    return Told(exchange, prepared.target, headers, b"" if answer is None else answer.body, failed)
 
 
-def _travel(adapter: OneShot, prepared: Prepared, attempt: Attempt) -> tuple[Response | None, Exception | None]:
-    """Send, and give the response or what went wrong, translated where the table knows it."""
+def _travel(adapter: OneShot, prepared: Prepared, attempt: Attempt) -> tuple[Answer | None, Exception | None]:
+    """Send, and give the answer or what went wrong, translated where the table knows it."""
     try:
-        response = adapter.send(prepared.request)
+        answer = adapter.send(prepared)
     except CheckFailed as error:
         return None, error
     except Exception as error:  # noqa: BLE001 - what is not known goes on to the caller as it is
         return None, failure(error, attempt.phase, attempt.place) or error
-    if response.status_code == 407:
+    if answer.status == 407:
         text = f"{prepared.target.place}: a proxy on the way wants credentials (407)"
         return None, CheckFailed(Reason.PROXY_ERROR, text)
-    return response, None
+    return answer, None
 
 
 def _reason(failed: Exception | None) -> Reason | None:

@@ -1,14 +1,21 @@
-"""Reading an answer: status, header lines and body as http.client parses them, with caps that cost no memory."""
+"""Reading an answer: status line, header lines and body (RFC 9112), with caps that cost no memory.
+
+http.client is not used for it: it parses header lines as those of mail, which is a tenth of what a request costs and
+forgives what no server should send. Its exceptions are, as they say best what is wrong.
+"""
 
 import http.client
+import io
+import re
 import zlib
 from dataclasses import dataclass, field
-from email.errors import FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect
 
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.transport.dial import Link
 
 _CHUNK = 65536
+_LONGEST_LINE = 65536
+_MOST_LINES = 100
 _INTERIM = 16
 """Most 1xx answers that are read over."""
 _MEMBERS = 256
@@ -17,21 +24,18 @@ _MEMBERS = 256
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """A complete answer: `wire_size` is the body's size as it came, `body` is decoded."""
+    """A complete answer: `body` is decoded."""
 
     status: int
-    phrase: str = field(repr=False)
-    version: str
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     body: bytes = field(repr=False)
-    wire_size: int
 
 
 class Reader:
-    """Reads one answer from a link; `status` and `version` are known as soon as the status line is."""
+    """Reads one answer from a link; `status` and `version` are known as soon as the header block is."""
 
     def __init__(self, link: Link, place: str, max_size: int, *, any_coding: bool) -> None:
-        self._link = link
+        self._stream = link.makefile()
         self._place = place
         self._max_size = max_size
         self._any_coding = any_coding
@@ -39,56 +43,69 @@ class Reader:
         self.version: str | None = None
         self.headers: tuple[tuple[str, str], ...] = ()
         self.size: int | None = None
-        self._open: http.client.HTTPResponse | None = None
 
     def read(self, method: str) -> Answer:
         """Read the answer to a request of `method`."""
-        try:
-            response = self._head(method)
-            raw = self._body(response)
-        finally:
-            # It must not outlive the connection: its finalizer would flush a closed stream, which Python 3.13 tells.
-            if self._open is not None:
-                self._open.close()
+        status = self._head()
+        raw = b"" if _has_no_body(method, status) else self._body()
         body = self._decode(raw) if raw else b""
-        return Answer(response.status, response.reason, self.version or "", self.headers, body, len(raw))
+        return Answer(status, self.headers, body)
 
-    def _head(self, method: str) -> http.client.HTTPResponse:
+    def _head(self) -> int:
         """Read the status line and the header block, past interim answers."""
-        stream = _Stream(self._link.makefile())
         for _ in range(_INTERIM):
-            response = http.client.HTTPResponse(stream, method=method)  # type: ignore[arg-type] # it only calls makefile
-            self._open = response
-            response.begin()
-            if self._link.ended:
-                # http.client takes the end of the stream for the end of the header block.
-                raise http.client.IncompleteRead(b"")
-            if not 100 <= response.status < 200 or response.status == 101:
+            version, status = _status_line(self._stream)
+            headers = _header_block(self._stream)
+            if not 100 <= status < 200 or status == 101:
                 break
-            response.fp = None  # type: ignore[assignment] # or it would close the stream when it is thrown away
         else:
             raise http.client.HTTPException("too many interim answers")
-        self.status = response.status
-        self.version = "1.0" if response.version == 10 else "1.1"
-        self.headers = tuple((name, _unfolded(value)) for name, value in response.getheaders())
-        if any(isinstance(d, _BROKEN) for d in response.msg.defects):
-            raise http.client.HTTPException("a line of the header block is no header")
-        return response
+        self.status, self.version, self.headers = status, version, headers
+        return status
 
-    def _body(self, response: http.client.HTTPResponse) -> bytes:
+    def _body(self) -> bytes:
         """Read the body as it comes, up to the cap; a body cut short is an error."""
-        if response.length is not None and response.length > self._max_size:
-            raise self._too_large()
-        chunks: list[bytes] = []
         self.size = 0
-        while chunk := response.read(_CHUNK):
-            chunks.append(chunk)
-            self.size += len(chunk)
-            if self.size > self._max_size:
-                raise self._too_large()
-        if response.length:
-            raise http.client.IncompleteRead(b"", response.length)
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+        if (self._first("transfer-encoding") or "").lower() == "chunked":
+            return self._chunked()
+        length = self._first("content-length") or ""
+        return self._plain(int(length) if _DECIMAL.fullmatch(length) else None)
+
+    def _first(self, wanted: str) -> str | None:
+        return next((value for name, value in self.headers if name.lower() == wanted), None)
+
+    def _plain(self, length: int | None) -> bytes:
+        """Read a body of a length that was told, or up to the end of the connection."""
+        if length is not None and length > self._max_size:
+            raise self._too_large()
+        pieces: list[bytes] = []
+        left = self._max_size + 1 if length is None else length
+        while left and (piece := self._stream.read1(min(left, _CHUNK))):
+            left -= len(piece)
+            pieces.append(piece)
+            self._count(len(piece))
+        if length is not None and left:
+            raise http.client.IncompleteRead(b"", left)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _chunked(self) -> bytes:
+        """Read a body in chunks (RFC 9112, section 7.1); its trailer is read over."""
+        pieces: list[bytes] = []
+        while size := _chunk_size(self._stream):
+            self._count(size)
+            piece = self._stream.read(size)
+            if len(piece) < size or self._stream.read(2) != b"\r\n":
+                raise http.client.IncompleteRead(b"")
+            pieces.append(piece)
+        for _ in range(_MOST_LINES):
+            if _line(self._stream, "trailer line") in _BLANK:
+                return b"".join(pieces)
+        raise http.client.HTTPException(f"got more than {_MOST_LINES} trailers")
+
+    def _count(self, size: int) -> None:
+        self.size = (self.size or 0) + size
+        if self.size > self._max_size:
+            raise self._too_large()
 
     def _decode(self, raw: bytes) -> bytes:
         """Undo the content codings, the last one first."""
@@ -137,19 +154,65 @@ class Reader:
         return CheckFailed(Reason.RESPONSE_TOO_LARGE, f"{self._place}: {text}")
 
 
-_BROKEN = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
+_BLANK = frozenset({b"\r\n", b"\n"})
+_NAME = re.compile(r"[!-9;-~]+")
+_UNSAFE = re.compile(r"[\r\0]")
+_DECIMAL = re.compile(r"[0-9]{1,18}")
+_STATUS = re.compile(r"(HTTP/\S*)[ \t]+([0-9]{3})(?:[ \t].*)?")
+_SIZE = re.compile(rb"([0-9A-Fa-f]{1,16})[ \t]*(?:;.*)?\r?\n", re.DOTALL)
 
 
-class _Stream:
-    """A stream as http.client wants it: something to call makefile on, the same reader each time."""
+def _line(stream: io.BufferedReader, what: str) -> bytes:
+    """Read a line with its end; it is an error if the stream ends before that."""
+    line = stream.readline(_LONGEST_LINE + 1)
+    if len(line) > _LONGEST_LINE:
+        raise http.client.LineTooLong(what)
+    if not line.endswith(b"\n"):
+        raise http.client.IncompleteRead(b"")
+    return line
 
-    def __init__(self, stream: object) -> None:
-        self._stream = stream
 
-    def makefile(self, *_: object) -> object:
-        return self._stream
+def _status_line(stream: io.BufferedReader) -> tuple[str, int]:
+    """Read the version, as `1.0` or `1.1`, and the status."""
+    if not stream.peek(1):
+        raise http.client.RemoteDisconnected("")
+    found = _STATUS.fullmatch(_line(stream, "status line").decode("latin-1").rstrip("\r\n"))
+    if found is None or found[2] < "100":
+        raise http.client.BadStatusLine("")
+    if found[1] in {"HTTP/1.0", "HTTP/0.9"}:
+        return "1.0", int(found[2])
+    if found[1].startswith("HTTP/1."):
+        return "1.1", int(found[2])
+    raise http.client.UnknownProtocol("")
 
 
-def _unfolded(value: str) -> str:
-    """Put a header value that was folded over several lines on one (RFC 9112, section 5.2)."""
-    return " ".join(value.split("\r\n")) if "\r" in value else value
+def _header_block(stream: io.BufferedReader) -> tuple[tuple[str, str], ...]:
+    """Read header lines, in order; a value that was folded over several is put on one (RFC 9112, section 5.2)."""
+    headers: list[tuple[str, str]] = []
+    for _ in range(_MOST_LINES + 1):
+        line = _line(stream, "header line")
+        if line in _BLANK:
+            return tuple(headers)
+        text = line.decode("latin-1").rstrip("\r\n")
+        name, colon, value = text.partition(":")
+        if text[:1] in {" ", "\t"} and headers:
+            name, folded = headers.pop()
+            value = f"{folded} {text.strip()}"
+        elif not colon or not _NAME.fullmatch(name):
+            raise http.client.HTTPException("a line of the header block is no header")
+        if _UNSAFE.search(value):
+            raise http.client.HTTPException("a header value has a control character")
+        headers.append((name, value.strip(" \t")))
+    raise http.client.HTTPException(f"got more than {_MOST_LINES} headers")
+
+
+def _chunk_size(stream: io.BufferedReader) -> int:
+    line = _line(stream, "chunk size")
+    found = _SIZE.fullmatch(line)
+    if found is None:
+        raise http.client.HTTPException("a chunk without a size")
+    return int(found[1], 16)
+
+
+def _has_no_body(method: str, status: int) -> bool:
+    return method == "HEAD" or status in {204, 304} or 100 <= status < 200
