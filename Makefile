@@ -23,9 +23,11 @@ check: $(STAMP) ## Format, lint, strict types, import contracts, generated files
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports > $(VENV)/contracts.log || { cat $(VENV)/contracts.log; exit 1; }
 	@$(BIN)/python docs/generate.py --check
+	@$(BIN)/python -m dashboards.generate --check
 
 docs: $(STAMP) ## Write the generated pages anew
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python -m dashboards.generate
 
 format: $(STAMP)
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .

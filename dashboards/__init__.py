@@ -1,0 +1,1 @@
+"""Dashboards and alert rules of otelprobe, made from one source; see docs/dashboards.md and docs/alerts.md."""

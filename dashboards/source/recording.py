@@ -1,0 +1,276 @@
+"""Series that are reckoned beforehand, so that a board over a thousand flows and thirty days answers at once.
+
+Availability is reckoned in three stages: rates over five minutes every minute, sums over an hour every hour, and from those
+the thirty days. The windows of the first stage overlap, so that no failure falls between two of them.
+"""
+
+from dashboards.source.promql import (
+    BLAME,
+    COUNTS,
+    DAY,
+    ENV,
+    ERROR,
+    FLOW,
+    FLOW_KEYS,
+    HOUR,
+    KIND,
+    LAYER,
+    LOCATION,
+    MINUTE,
+    OBJECTIVE,
+    OUTCOME,
+    PROVIDER_KEYS,
+    STEP_OUTCOME,
+    TEAM,
+    by,
+    latest,
+    mean,
+    on,
+    quantile,
+    select,
+    sum_increase,
+    sum_rate,
+)  # fmt: skip
+from dashboards.source.rules import Group, Parameters, Record
+from otelprobe.reasons import Reason
+from otelprobe.telemetry import schema
+
+UNREACHABLE = (
+    Reason.DNS_FAILURE, Reason.CONNECT_TIMEOUT, Reason.CONNECT_REFUSED, Reason.CONNECTION_RESET,
+    Reason.CONNECTION_CLOSED, Reason.READ_TIMEOUT, Reason.DEADLINE_EXCEEDED, Reason.HTTP_PROTOCOL_ERROR,
+    Reason.TLS_CERT_EXPIRED, Reason.TLS_CERT_NOT_YET_VALID, Reason.TLS_HOSTNAME_MISMATCH, Reason.TLS_SELF_SIGNED,
+    Reason.TLS_UNTRUSTED_CA, Reason.TLS_PROTOCOL_ERROR, Reason.TLS_HANDSHAKE_FAILED, Reason.DISCOVERY_UNAVAILABLE,
+    Reason.JWKS_UNAVAILABLE, Reason.IDP_HTTP_5XX, Reason.IDP_ERROR, Reason.IDP_NOT_JSON,
+)  # fmt: skip
+"""Reasons by which a provider gives nobody a token; a refusal (4xx) is not among them."""
+
+INTERVAL = "otelprobe:flow_interval_seconds"
+TEAMS = "otelprobe:flow_team"
+OBJECTIVES = "otelprobe:objective"
+UP = "otelprobe:flow_up"
+VALID = "otelprobe:flow_valid:rate5m"
+ERRORS = "otelprobe:flow_errors:rate5m"
+FAILURES = "otelprobe:flow_failures:rate5m"
+TOKEN_UP = "otelprobe:provider_token_up"  # noqa: S105 - a series, not a password
+PROVIDER_DOWN = "otelprobe:provider_down"
+ISSUANCE_P95 = "otelprobe:provider_issuance_seconds:p95_15m"
+LATENCY_STATE = "otelprobe:flow_latency_state"
+AVAILABILITY_1D = "otelprobe:flow_availability:ratio1d"
+AVAILABILITY_30D = "otelprobe:flow_availability:ratio30d"
+BUDGET_30D = "otelprobe:flow_budget_left:ratio30d"
+VALID_1H = "otelprobe:flow_valid:sum1h"
+ERRORS_1H = "otelprobe:flow_errors:sum1h"
+EXPIRY = "otelprobe:expiry_remaining_seconds"
+LAYERS = {"auth": schema.AUTH_TIME, "api": schema.API_TIME}
+QUANTILES = (0.5, 0.95, 0.99)
+STATE = 15 * MINUTE
+"""How long the last state of a flow is believed; longer than what a CronJob of ten minutes leaves between two runs."""
+
+WINDOWS = {5 * MINUTE: "5m", 30 * MINUTE: "30m", HOUR: "1h", 2 * HOUR: "2h", 6 * HOUR: "6h", DAY: "1d", 3 * DAY: "3d"}
+
+
+def flow_p95(layer: str) -> str:
+    """Name the series of a flow's auth or API time, 95th percentile."""
+    return f"otelprobe:flow_{layer}_seconds:p95_15m"
+
+
+def flow_mean(layer: str) -> str:
+    """Name the series of a flow's auth or API time, mean."""
+    return f"otelprobe:flow_{layer}_seconds:mean15m"
+
+
+def provider_quantile(layer: str) -> str:
+    """Name the series of a provider's auth or API time; its label `quantile` says which."""
+    return f"otelprobe:provider_{layer}_seconds:quantile15m"
+
+
+def error_ratio(window: float) -> str:
+    """Name the series of the share of failures within a window."""
+    return f"otelprobe:flow_errors:ratio{WINDOWS[window]}"
+
+
+def objective(word: str) -> str:
+    """Select an objective of every flow."""
+    return select(OBJECTIVES, f'{OBJECTIVE}="{word}"')
+
+
+def recording_groups(p: Parameters) -> tuple[Group, ...]:
+    """Give every group of recorded series."""
+    return (
+        Group(name="otelprobe-flows", every=MINUTE, rules=(*_facts(p), *_rates(p), *_reach(p))),
+        Group(name="otelprobe-latency", every=MINUTE, rules=(*_latency(p), _latency_state())),
+        Group(name="otelprobe-burn", every=MINUTE, rules=_burn(p, short=True)),
+        Group(name="otelprobe-burn-long", every=4 * MINUTE, rules=(*_burn(p, short=False), *_availability(p))),
+        Group(name="otelprobe-hours", every=HOUR, rules=_hours(p)),
+    )
+
+
+def _facts(p: Parameters) -> tuple[Record, ...]:
+    interval = select(schema.OBJECTIVE, f'{OBJECTIVE}="interval"')
+    known = f"last_over_time({interval}[{p.span(6 * HOUR)}])"
+    team = f'label_replace({known}, "{TEAM}", "$1", "{_TEAM_LABEL}", "(.+)")'
+    return (
+        Record(
+            name=INTERVAL, expr=f"max {by(FLOW_KEYS)} ({known})", meaning="Every known flow, with its interval.",
+        ),
+        Record(
+            name=TEAMS,
+            expr=f"group {by((ENV, FLOW, TEAM))} (topk {by((ENV, FLOW))} (1, max {by((ENV, FLOW, TEAM))} ({team})))",
+            meaning="The team of every known flow, from its label `team`; alerts take the label from here.",
+        ),
+        Record(
+            name=OBJECTIVES,
+            expr=latest("max", schema.OBJECTIVE, p.span(6 * HOUR), (*FLOW_KEYS, OBJECTIVE)),
+            meaning="Targets and thresholds of the flow files.",
+        ),
+        Record(
+            name=UP,
+            expr=latest("max", schema.FLOW_UP, p.span(STATE), (*FLOW_KEYS, LOCATION)),
+            meaning="Whether a flow passed last, by location.",
+        ),
+        Record(
+            name=EXPIRY,
+            expr=latest("min", schema.EXPIRY, p.span(HOUR), _EXPIRY_KEYS),
+            meaning="Time until something ends, the earliest of all locations.",
+        ),
+    )  # fmt: skip
+
+
+_TEAM_LABEL = schema.prometheus_label(f"{schema.LABEL_PREFIX}{TEAM}")
+_EXPIRY_KEYS = (ENV, schema.prometheus_label(schema.EXPIRY_SUBJECT), schema.prometheus_label(schema.EXPIRY_NAME))
+
+
+def _rates(p: Parameters) -> tuple[Record, ...]:
+    window = p.span(5 * MINUTE)
+    runs = sum_rate(schema.FLOW_RUNS, window, FLOW_KEYS, f'{COUNTS}!="none"')
+    errors = (
+        Record(
+            name=ERRORS,
+            expr=f"{_counting(window, counts)} or 0 * ({runs})",
+            labels={COUNTS: counts},
+            meaning=f"Runs that spend the {counts} objective.",
+        )
+        for counts in LAYERS
+    )
+    kinds = (*FLOW_KEYS, OUTCOME, BLAME, COUNTS, ERROR)
+    failures = sum_rate(schema.FLOW_RUNS, window, kinds, f'{OUTCOME}=~"fail|error"')
+    return (
+        Record(name=VALID, expr=runs, meaning="Runs that count: all but those that are nobody's outage."),
+        *errors,
+        Record(name=FAILURES, expr=f"{failures} > 0", meaning="Runs that did not pass, by reason and blame."),
+    )
+
+
+def _counting(window: str, counts: str) -> str:
+    return sum_rate(schema.FLOW_RUNS, window, FLOW_KEYS, f'{COUNTS}="{counts}"')
+
+
+def _reach(p: Parameters) -> tuple[Record, ...]:
+    keys = (*PROVIDER_KEYS, LOCATION)
+    unreachable = sum_increase(
+        schema.STEP_RUNS,
+        p.span(10 * MINUTE),
+        keys,
+        f'{LAYER}="auth"',
+        f'{STEP_OUTCOME}="fail"',
+        f'{ERROR}=~"{"|".join(UNREACHABLE)}"',
+    )
+    return (
+        Record(
+            name=TOKEN_UP,
+            expr=latest("max", schema.STEP_UP, p.span(10 * MINUTE), keys, f'{KIND}="token"', 'otelprobe_provider!=""'),
+            meaning="Whether any flow got a token from the provider last, by location.",
+        ),
+        Record(
+            name=PROVIDER_DOWN,
+            expr=f"({TOKEN_UP} == bool 0) * {on(keys)} (({unreachable} or {on(keys)} 0 * {TOKEN_UP}) > bool 0)",
+            meaning="1 where no flow gets a token and the provider is out of reach or answers 5xx, by location.",
+        ),
+    )
+
+
+def _latency(p: Parameters) -> tuple[Record, ...]:
+    window = p.span(15 * MINUTE)
+    found: list[Record] = []
+    for layer, metric in LAYERS.items():
+        found += [
+            Record(
+                name=flow_p95(layer),
+                expr=quantile(0.95, metric, window, FLOW_KEYS),
+                meaning=f"A flow's {layer} time, 95th percentile.",
+            ),
+            Record(
+                name=flow_mean(layer),
+                expr=mean(metric, window, FLOW_KEYS),
+                meaning=f"A flow's {layer} time, mean.",
+            ),
+            *(
+                Record(
+                    name=provider_quantile(layer),
+                    expr=quantile(q, metric, window, PROVIDER_KEYS),
+                    labels={"quantile": f"{q:g}"},
+                    meaning=f"A provider's {layer} time, percentile {q:.0%}.",
+                )
+                for q in QUANTILES
+            ),
+        ]
+    token = quantile(0.95, schema.STEP_DURATION, window, PROVIDER_KEYS, f'{KIND}="token"', f'{STEP_OUTCOME}="pass"')
+    found.append(Record(name=ISSUANCE_P95, expr=token, meaning="Time of a provider's token requests, 95th percentile."))
+    return tuple(found)
+
+
+def _latency_state() -> Record:
+    def slow(layer: str) -> str:
+        return f"({flow_p95(layer)} > bool {on(FLOW_KEYS)} {objective(f'{layer}_latency')} or 0 * {VALID})"
+
+    return Record(
+        name=LATENCY_STATE,
+        expr=f"{slow('auth')} + {on(FLOW_KEYS)} 2 * {slow('api')}",
+        meaning="0: both within their objective; 1: auth slow, API healthy; 2: API slow, auth healthy; 3: both slow.",
+    )
+
+
+def _burn(p: Parameters, *, short: bool) -> tuple[Record, ...]:
+    return tuple(
+        Record(
+            name=error_ratio(window),
+            expr=f"{ERRORS} / {on(FLOW_KEYS)} group_left () {VALID}"
+            if window == 5 * MINUTE
+            else f"sum_over_time({ERRORS}[{p.span(window)}]) / {on(FLOW_KEYS)} group_left () "
+            f"sum_over_time({VALID}[{p.span(window)}])",
+            meaning=f"Share of runs that spend an objective, over {words}.",
+        )
+        for window, words in WINDOWS.items()
+        if (window <= 6 * HOUR) is short
+    )
+
+
+def _hours(p: Parameters) -> tuple[Record, ...]:
+    window, step = p.span(HOUR), f"{p.seconds(MINUTE):g}"
+    return (
+        Record(
+            name=VALID_1H, expr=f"sum_over_time({VALID}[{window}]) * {step}", meaning="Runs that count, in an hour."
+        ),
+        Record(
+            name=ERRORS_1H,
+            expr=f"sum_over_time({ERRORS}[{window}]) * {step}",
+            meaning="Runs that spend an objective, in an hour.",
+        ),
+    )
+
+
+def _availability(p: Parameters) -> tuple[Record, ...]:
+    def share(window: float) -> str:
+        bad = f"sum {by(FLOW_KEYS)} (sum_over_time({ERRORS_1H}[{p.span(window)}]))"
+        return f"1 - {bad} / sum_over_time({VALID_1H}[{p.span(window)}])"
+
+    day = f"1 - sum {by(FLOW_KEYS)} ({error_ratio(DAY)})"
+    return (
+        Record(name=AVAILABILITY_1D, expr=day, meaning="Share of good runs of a day."),
+        Record(name=AVAILABILITY_30D, expr=share(30 * DAY), meaning="Share of good runs of thirty days."),
+        Record(
+            name=BUDGET_30D,
+            expr=f"1 - (1 - {AVAILABILITY_30D}) / {on(FLOW_KEYS)} (1 - {objective('availability')})",
+            meaning="What is left of the error budget of thirty days; negative once it is overspent.",
+        ),
+    )

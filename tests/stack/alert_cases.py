@@ -1,0 +1,374 @@
+"""For every alert: data by which it must fire, data one step below at which it must not, and when it must be over.
+
+One value a minute. A case names the alert, its series, and at which minutes it must and must not fire.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from dashboards.source.promql import (
+    BLAME,
+    COUNTS,
+    ENV,
+    ERROR,
+    FLOW,
+    KIND,
+    LAYER,
+    LOCATION,
+    OBJECTIVE,
+    OUTCOME,
+    PEER,
+    PROVIDER,
+    STEP,
+    STEP_OUTCOME,
+    label,
+    name,
+)  # fmt: skip
+from otelprobe.telemetry import schema
+from otelprobe.telemetry.schema import Metric
+
+DAY = 86400
+Labels = Mapping[str, str]
+Series = Mapping[str, Sequence[float | None]]
+
+PLACE = {ENV: "prod", LOCATION: "eu", "job": "otelprobe", "instance": "a"}
+CORP = {**PLACE, PROVIDER: "corp"}
+ORDERS = {**CORP, FLOW: "orders"}
+EVENT = {"interval": 60.0, "availability": 0.99, "auth_latency": 0.4, "api_latency": 0.5, "issuance_latency": 0.5}
+
+
+@dataclass(frozen=True)
+class Case:
+    """What Prometheus is given, and at which minutes the alert fires or does not."""
+
+    alert: str
+    what: str
+    series: Series
+    fires: Sequence[int] = ()
+    silent: Sequence[int] = ()
+    labels: Labels = field(default_factory=dict)
+    every: int = 1
+    """Minutes between two evaluations; a case of days has time for fewer."""
+
+
+def series(metric: Metric | str, labels: Labels, values: Iterable[float | None]) -> dict[str, list[float | None]]:
+    """Give one series by its selector."""
+    base = metric if isinstance(metric, str) else name(metric)
+    pairs = ",".join(f'{key}="{value}"' for key, value in sorted(labels.items()) if value)
+    return {f"{base}{{{pairs}}}": list(values)}
+
+
+def steady(value: float, minutes: int) -> list[float | None]:
+    """Give a gauge that stays."""
+    return [value] * (minutes + 1)
+
+
+def growing(*phases: tuple[float, int]) -> list[float | None]:
+    """Give a counter that grows by so much a minute, for so many minutes, phase after phase; it begins at 0."""
+    values: list[float | None] = [0.0]
+    for per_minute, minutes in phases:
+        for _ in range(minutes):
+            values.append((values[-1] or 0.0) + per_minute)
+    return values
+
+
+def phased(*phases: tuple[float | None, int]) -> list[float | None]:
+    """Give a gauge that has each value for so many minutes; None is no sample."""
+    return [value for value, minutes in phases for _ in range(minutes)]
+
+
+def facts(minutes: int, labels: Labels = ORDERS, **besides: float) -> Series:
+    """Give the objectives of a flow of the team payments."""
+    found: dict[str, Sequence[float | None]] = {}
+    for word, value in {**EVENT, **besides}.items():
+        told = {**labels, OBJECTIVE: word, "otelprobe_label_team": "payments"}
+        found |= series(schema.OBJECTIVE, told, steady(value, minutes))
+    return found
+
+
+def runs(
+    outcome: str, values: Sequence[float | None], *, blame: str = "", counts: str = "", reason: str = "", **labels: str
+) -> Series:
+    """Give a counter of runs."""
+    own = {OUTCOME: outcome, BLAME: blame, COUNTS: counts, ERROR: reason}
+    return series(schema.FLOW_RUNS, {**ORDERS, **own, **labels}, values)
+
+
+def step_runs(kind: str, outcome: str, values: Sequence[float | None], reason: str = "", **labels: str) -> Series:
+    """Give a counter of step runs."""
+    own = {STEP: kind, KIND: kind, LAYER: "auth", STEP_OUTCOME: outcome, ERROR: reason}
+    return series(schema.STEP_RUNS, {**ORDERS, **own, **labels}, values)
+
+
+def step_up(kind: str, values: Sequence[float | None], **labels: str) -> Series:
+    """Give a step's gauge."""
+    return series(schema.STEP_UP, {**ORDERS, STEP: kind, KIND: kind, LAYER: "auth", **labels}, values)
+
+
+def classic(metric: Metric, labels: Labels, seconds: float, minutes: int, per_minute: float = 4) -> Series:
+    """Give a classic histogram of measurements that all take so long."""
+    found: dict[str, Sequence[float | None]] = {}
+    for bound in (*map(str, metric.bounds), "+Inf"):
+        rate = per_minute if seconds <= float(bound) else 0
+        found |= series(f"{name(metric)}_bucket", {**labels, "le": bound}, growing((rate, minutes)))
+    found |= series(f"{name(metric)}_sum", labels, growing((per_minute * seconds, minutes)))
+    return found | series(f"{name(metric)}_count", labels, growing((per_minute, minutes)))
+
+
+def down(reason: str, location: str = "eu", *, healthy: bool = False) -> Series:
+    """Give a location whose token step fails for this reason from minute 5 to 35."""
+    up = phased((1, 6), (1 if healthy else 0, 30), (1, 90))
+    failed = growing((0, 5), (0 if healthy else 1, 30), (0, 90))
+    here = {LOCATION: location}
+    return {**step_up("token", up, **here), **step_runs("token", "fail", failed, reason, **here)}
+
+
+def _reach() -> Iterable[Case]:
+    yield Case(
+        "AuthTokenEndpointDown", "refused connections, then well again", down("connect_refused"),
+        fires=(9, 30, 60), silent=(5, 7, 76),
+    )  # fmt: skip
+    yield Case("AuthTokenEndpointDown", "a refusal is no outage", down("invalid_client"), silent=(9, 20, 30))
+    half = {**down("connect_refused"), **down("connect_refused", "us", healthy=True)}
+    yield Case("AuthTokenEndpointDown", "half of the locations", half, silent=(9, 20, 30))
+    yield Case("AuthProviderUnreachableFromSome", "half of the locations", half, fires=(13, 30), silent=(5, 9, 48))
+    whole = {**down("connect_refused"), **down("connect_refused", "us")}
+    yield Case("AuthProviderUnreachableFromSome", "all of the locations", whole, silent=(13, 30))
+
+
+def _failing(good: float, bad: float, counts: str, **labels: str) -> Series:
+    """Give so many good and bad runs a minute from minute 0 to 30, then good ones only."""
+    worse = runs("fail", growing((bad, 30), (0, 40)), blame="provider", counts=counts, **labels)
+    return {**runs("pass", growing((good, 30), (good + bad, 40)), **labels), **worse}
+
+
+def _failures() -> Iterable[Case]:
+    for alert, counts in (("AuthFlowFailureRateHigh", "auth"), ("ApiFailureRateHigh", "api")):
+        known = facts(70)
+        yield Case(
+            alert, "every tenth run", {**known, **_failing(18, 2, counts)}, fires=(8, 30), silent=(3, 60),
+            labels={"team": "payments"},
+        )  # fmt: skip
+        yield Case(alert, "just 5 %", {**known, **_failing(19, 1, counts)}, silent=(8, 20, 30))
+        few = {
+            **runs("pass", growing((1, 9), (0, 2), (1, 30))),
+            **runs("fail", growing((0, 9), (1, 2), (0, 30)), counts=counts),
+        }
+        yield Case(alert, "two failures at a run a minute", {**known, **few}, silent=(12, 16, 20))
+        other = {"auth": "api", "api": "auth"}[counts]
+        yield Case(alert, "the other side fails", {**known, **_failing(18, 2, other)}, silent=(8, 20, 30))
+        apart = {**_failing(18, 4, counts), **_failing(22, 0, counts, otelprobe_location="us")}
+        yield Case(alert, "in half of the locations", {**known, **apart}, silent=(8, 20, 30))
+
+
+def _invalid(per_minute: float) -> Series:
+    told = {**ORDERS, ERROR: "signature_invalid"}
+    return {**facts(70), **series(schema.VALIDATION_FAILURES, told, growing((per_minute, 30), (0, 40)))}
+
+
+def _tokens() -> Iterable[Case]:
+    high, failing, refresh = "JwtValidationFailuresHigh", "JwtValidationFailing", "RefreshFailureRateHigh"
+    yield Case(high, "eleven a minute", _invalid(11), fires=(10, 30), silent=(3, 45))
+    yield Case(high, "ten a minute", _invalid(10), silent=(8, 20, 30))
+    yield Case(failing, "one a minute", _invalid(1), fires=(12, 30), silent=(2, 50))
+    yield Case(failing, "eleven a minute is the other alert's", _invalid(11), silent=(12, 20))
+    two = growing((0, 10), (1, 2), (0, 40))
+    told = series(schema.VALIDATION_FAILURES, {**ORDERS, ERROR: "expired"}, two)
+    yield Case(failing, "two in all", {**facts(52), **told}, silent=(14, 18, 24))
+
+    def refreshed(good: float, bad: float) -> Series:
+        passed = step_runs("refresh", "pass", growing((good, 120), (good, 120)))
+        return {**facts(240), **passed, **step_runs("refresh", "fail", growing((bad, 120), (0, 120)), "invalid_grant")}
+
+    yield Case(refresh, "3 %", refreshed(97, 3), fires=(30, 120), silent=(5, 200))
+    yield Case(refresh, "2 %", refreshed(98, 2), silent=(30, 90, 120))
+    single = {
+        **step_runs("refresh", "pass", growing((1, 60))),
+        **step_runs("refresh", "fail", growing((0, 9), (1, 1), (0, 50)), "x"),
+    }
+    yield Case(refresh, "a single failure", {**facts(60), **single}, silent=(20, 40))
+
+
+def _timed(issuance: float, auth: float, api: float) -> Series:
+    step = {**ORDERS, STEP: "token", KIND: "token", LAYER: "auth", STEP_OUTCOME: "pass"}
+    return {
+        **facts(60),
+        **runs("pass", growing((4, 60))),
+        **classic(schema.STEP_DURATION, step, issuance, 60),
+        **classic(schema.AUTH_TIME, ORDERS, auth, 60),
+        **classic(schema.API_TIME, ORDERS, api, 60),
+    }
+
+
+def _latencies() -> Iterable[Case]:
+    provider, auth, api = "AuthProviderLatencyHigh", "AuthLatencyHigh", "ApiLatencyHigh"
+    yield Case(provider, "above the threshold", _timed(0.6, 0.1, 0.1), fires=(20, 60), silent=(5,))
+    yield Case(provider, "in the bucket below", _timed(0.45, 0.1, 0.1), silent=(20, 60))
+    yield Case(auth, "above the objective", _timed(0.1, 0.45, 0.1), fires=(20, 60), silent=(5,))
+    yield Case(auth, "in the bucket below", _timed(0.1, 0.35, 0.1), silent=(20, 60))
+    yield Case(api, "API slow, authentication well", _timed(0.1, 0.1, 0.6), fires=(20, 60), silent=(5,))
+    yield Case(api, "in the bucket below", _timed(0.1, 0.1, 0.45), silent=(20, 60))
+    yield Case(api, "both slow", _timed(0.1, 0.6, 0.6), silent=(20, 60))
+
+
+def _ending(subject: str, days: float, minutes: int = 130) -> Series:
+    told = {**PLACE, label(schema.EXPIRY_SUBJECT): subject, label(schema.EXPIRY_NAME): "shop"}
+    ends = [days * DAY - 60 * minute for minute in range(minutes)]
+    return series(schema.EXPIRY, told, [*ends, *([400.0 * DAY] * 60)])
+
+
+def _credentials() -> Iterable[Case]:
+    for title, subject, warning, critical in (
+        ("SamlCertificate", "saml_signing", 90, 14),
+        ("ApiKey", "api_key", 30, 7),
+        ("ClientSecret", "client_secret", 30, 7),
+        ("TlsCertificate", "tls", 30, 7),
+        ("ClientCertificate", "client_certificate", 30, 7),
+    ):
+        for suffix, days in (("Expiring", warning), ("ExpiringSoon", critical)):
+            near = _ending(subject, days - 0.01)
+            yield Case(f"{title}{suffix}", f"less than {days} days", near, fires=(80, 120), silent=(30, 150))
+            yield Case(f"{title}{suffix}", f"more than {days} days", _ending(subject, days + 1), silent=(80, 120))
+        yield Case(f"{title}Expiring", "another thing ends", _ending("other", 5), silent=(80, 120))
+    yield Case("CredentialExpired", "an hour later", _ending("tls", 1 / 24), fires=(70, 120), silent=(50, 150))
+
+
+def _security() -> Iterable[Case]:
+    case = {**ORDERS, label(schema.CASE): "alg_none"}
+    seen = series(schema.REJECTION, case, phased((0, 6), (1, 5), (0, 30)))
+    yield Case(
+        "BadCredentialAccepted", "one run accepts it", {**facts(40), **seen}, fires=(6, 10), silent=(5, 12),
+        labels={"team": "payments"},
+    )  # fmt: skip
+    refused = series(schema.REJECTION, case, steady(0, 40))
+    yield Case("BadCredentialAccepted", "refused", {**facts(40), **refused}, silent=(6, 30))
+    rule = {**ORDERS, label(schema.POSTURE_RULE): "plain_http", label(schema.POSTURE_SEVERITY): "high"}
+    found = series(schema.POSTURE, rule, phased((0, 5), (1, 15), (0, 20)))
+    yield Case("PostureFinding", "one finding", {**facts(40), **found}, fires=(12, 19), silent=(5, 8, 22))
+
+
+def _provider() -> Iterable[Case]:
+    change = label(schema.KEY_CHANGE)
+    gone = series(schema.KEY_CHANGES, {**CORP, change: "withdrawn_early"}, growing((0, 5), (1, 1), (0, 80)))
+    yield Case("SigningKeyWithdrawnEarly", "one key", gone, fires=(7, 40), silent=(5, 70))
+    other = series(schema.KEY_CHANGES, {**CORP, change: "removed"}, growing((0, 5), (1, 1), (0, 80)))
+    yield Case("SigningKeyWithdrawnEarly", "a key that nobody needs", other, silent=(7, 40))
+
+    def skew(seconds: float) -> Series:
+        return {**facts(50), **series(schema.CLOCK_SKEW, {**ORDERS, PEER: "provider"}, phased((seconds, 30), (0, 20)))}
+
+    yield Case("ClockSkewHigh", "behind by 31 s", skew(-31), fires=(6, 29), silent=(3, 42))
+    yield Case("ClockSkewHigh", "30 s", skew(30), silent=(6, 29))
+    state = {**CORP, label(schema.PROVIDER_STATE): "degraded"}
+    told = series(schema.PROVIDER_STATUS, state, phased((0, 5), (1, 20), (0, 20)))
+    yield Case("ProviderStatusDegraded", "degraded, then well", told, fires=(12, 24), silent=(4, 9, 26))
+
+
+def _burning(ratio: float, minutes: int, after: int, per_minute: float = 100) -> Series:
+    bad = growing((per_minute * ratio, minutes), (0, after))
+    good = growing((per_minute * (1 - ratio), minutes), (per_minute, after))
+    return {**facts(minutes + after), **runs("pass", good), **runs("fail", bad, blame="api", counts="api")}
+
+
+def _slo() -> Iterable[Case]:
+    two, five, ten, thirty = (
+        "SloBudgetGoneInTwoDays",
+        "SloBudgetGoneInFiveDays",
+        "SloBudgetGoneInTenDays",
+        "SloBudgetGoneInThirtyDays",
+    )
+    yield Case(two, "15 times", _burning(0.15, 120, 60), fires=(70, 120), silent=(1, 130), labels={"component": "api"})
+    yield Case(two, "14 times", _burning(0.14, 120, 0), silent=(70, 120))
+    once = {
+        **facts(120, availability=0.999),
+        **runs("pass", growing((1, 100), (0, 1), (1, 19))),
+        **runs("fail", growing((0, 100), (1, 1), (0, 19)), counts="auth"),
+    }
+    yield Case(two, "one failure of a run a minute at 99.9 %", once, silent=(102, 104, 110))
+    yield Case(five, "6.5 times", _burning(0.065, 400, 60), fires=(390,), silent=(10, 440), every=5)
+    yield Case(five, "5.9 times", _burning(0.059, 400, 0), silent=(390,), every=5)
+    yield Case(ten, "3.2 times", _burning(0.032, 1560, 180), fires=(1550,), silent=(30, 1735), every=5)
+    yield Case(ten, "2.9 times", _burning(0.029, 1560, 0), silent=(1550,), every=5)
+    yield Case(thirty, "1.1 times", _burning(0.011, 4600, 400), fires=(4590,), silent=(100, 4990), every=5)
+    yield Case(thirty, "0.9 times", _burning(0.009, 4600, 0), silent=(4590,), every=5)
+
+
+def _prober() -> Iterable[Case]:
+    yield from _silence()
+    yield from _schedule()
+    yield from _delivery()
+    told = {"blame": "config", "counts": "none", "reason": "invalid_client"}
+    blind = {
+        **facts(60),
+        **runs("pass", growing((1, 5), (0, 25), (1, 30))),
+        **runs("fail", growing((0, 5), (1, 25), (0, 30)), **told),
+    }
+    yield Case("OtelprobeFlowBlind", "our secret has ended", blind, fires=(27,), silent=(10, 45))
+    half = {**facts(60), **runs("pass", growing((1, 60))), **runs("fail", growing((1, 60)), **told)}
+    yield Case("OtelprobeFlowBlind", "every other run", half, silent=(27, 50))
+    yield Case("OtelprobeWatchdog", "always", {}, fires=(0, 1, 60))
+
+
+def _silence() -> Iterable[Case]:
+    silent = "OtelprobeFlowSilent"
+    alive = series(schema.BUILD, {**PLACE, "service_version": "1"}, steady(1, 120))
+
+    def last(stops: int, gone: int | None = None) -> Series:
+        times: list[float | None] = [60.0 * min(minute, stops) for minute in range(121)]
+        if gone is not None:
+            times = [when if minute < gone else None for minute, when in enumerate(times)]
+        return {**facts(120), **series(schema.LAST_RUN, ORDERS, times)}
+
+    stuck = {**alive, **last(20)}
+    yield Case(silent, "the process lives, the flow does not run", stuck, fires=(30, 60), silent=(20, 22))
+    yield Case(silent, "three intervals", {**alive, **last(117)}, silent=(118, 120))
+    yield Case(silent, "the flow was removed", {**alive, **last(20, gone=21)}, silent=(24, 30, 60))
+    dead = {
+        **last(20, gone=21),
+        **series(schema.BUILD, {**PLACE, "service_version": "1"}, phased((1, 21), (None, 100))),
+    }
+    yield Case(silent, "the process died", dead, fires=(40, 90), silent=(20,))
+    yield Case("OtelprobeTelemetryMissing", "the process died", dead, fires=(40, 90), silent=(20, 24))
+    back = series(schema.BUILD, {**PLACE, "service_version": "1"}, phased((1, 21), (None, 20), (1, 40)))
+    yield Case("OtelprobeTelemetryMissing", "it comes back", back, fires=(35,), silent=(50,))
+    other = {**dead, **series(schema.BUILD, {**PLACE, "instance": "b", "service_version": "2"}, steady(1, 120))}
+    yield Case("OtelprobeTelemetryMissing", "another of the location lives", other, silent=(40, 90))
+
+
+def _schedule() -> Iterable[Case]:
+    lag, missed = "OtelprobeScheduleLag", "OtelprobeRunsMissed"
+    yield Case(lag, "late by 6 s", classic(schema.SCHEDULE_LAG, PLACE, 6, 60), fires=(20, 60), silent=(5,))
+    yield Case(lag, "late by 2 s", classic(schema.SCHEDULE_LAG, PLACE, 2, 60), silent=(20, 60))
+
+    def skipped(*phases: tuple[float, int]) -> Series:
+        return series(schema.SCHEDULE_MISSED, {**ORDERS, label(schema.MISSED_REASON): "overlap"}, growing(*phases))
+
+    yield Case(missed, "one a minute", skipped((1, 30), (0, 40)), fires=(15, 30), silent=(2, 50))
+    yield Case(missed, "two in all", skipped((0, 5), (1, 2), (0, 40)), silent=(10, 15, 20))
+
+
+def _delivery() -> Iterable[Case]:
+    def items(outcome: str, *phases: tuple[float, int]) -> Series:
+        told = {**PLACE, label(schema.SIGNAL): "traces", label(schema.EXPORT_OUTCOME): outcome}
+        return series(schema.EXPORT_ITEMS, told, growing(*phases))
+
+    failing = "OtelprobeDeliveryFailing"
+    yield Case(
+        failing, "2 %", {**items("sent", (98, 60)), **items("failed", (2, 30), (0, 30))}, fires=(12, 30), silent=(3, 45)
+    )
+    yield Case(failing, "1 %", {**items("sent", (99, 60)), **items("failed", (1, 60))}, silent=(12, 30))
+
+    def reloads(outcome: str, *phases: tuple[float, int]) -> Series:
+        return series(schema.CONFIG_RELOADS, {**PLACE, label(schema.RELOAD_OUTCOME): outcome}, growing(*phases))
+
+    refused = reloads("refused", (0, 5), (1, 1), (0, 60))
+    good = reloads("ok", (0, 66))
+    yield Case("OtelprobeReloadFailed", "refused", {**refused, **good}, fires=(7, 20), silent=(5, 40))
+    mended = reloads("ok", (0, 6), (1, 1), (0, 59))
+    yield Case("OtelprobeReloadFailed", "refused, then taken", {**refused, **mended}, silent=(24, 40))
+
+
+CASES = (
+    *_reach(), *_failures(), *_tokens(), *_latencies(), *_credentials(), *_security(), *_provider(), *_slo(), *_prober(),
+)  # fmt: skip
+"""Every case."""
