@@ -20,6 +20,7 @@ COMMANDS = {
     "schema": ("schema", "print the JSON schema of flow files for editors"),
     "explain": ("explain", "say what a reason means, who should look and what to check first"),
     "audit": ("audit", "check an audit file: any edit, deletion and reordering is found"),
+    "jwt": ("jwt", "decode, verify, sign and attack tokens, make keys and key sets; nothing leaves the machine"),
     "demo": ("demo", "run the full flow against an embedded provider and API, healthy or with a fault"),
 }
 """Command to module of `otelprobe.cli` and one line of help."""
@@ -34,8 +35,8 @@ _EPILOG = """exit codes:
 """
 
 
-def build_parser(chosen: str | None) -> argparse.ArgumentParser:
-    """Give the parser; only the chosen command's own options are imported and added."""
+def build_parser(chosen: str | None, words: Sequence[str] = ()) -> argparse.ArgumentParser:
+    """Give the parser; only the chosen command's own options are imported and added, and it may refuse the words first."""
     parser = argparse.ArgumentParser(
         prog="otelprobe",
         description="Checks authentication end to end and tells by OpenTelemetry whose fault it is.",
@@ -46,7 +47,10 @@ def build_parser(chosen: str | None) -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, (module, text) in COMMANDS.items():
         if name == chosen:
-            import_module(f"otelprobe.cli.{module}").add_parser(commands)
+            command = import_module(f"otelprobe.cli.{module}")
+            command.add_parser(commands)
+            if hasattr(command, "check_words"):
+                command.check_words(words)
         else:
             commands.add_parser(name, help=text)
     return parser
@@ -59,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = next((word for word in words if not word.startswith("-")), None)
     with _no_collection():
         try:
-            args = build_parser(chosen).parse_args(words)
+            args = build_parser(chosen, words).parse_args(words)
             return int(import_module(f"otelprobe.cli.{COMMANDS[args.command][0]}").run(args))
         except BrokenPipeError:
             # The reader of our output has gone (`| head`): say nothing more, and let the shell see it as it expects.

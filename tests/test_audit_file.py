@@ -290,7 +290,7 @@ def test_every_way_to_sync_writes_the_same(tmp_path, sync):
 @pytest.mark.parametrize("text", ["", "no key", "-----BEGIN PRIVATE KEY-----\nAAAA\n-----END PRIVATE KEY-----"])
 def test_what_is_no_key_is_refused_without_showing_it(text):
     """Neither signing nor checking takes anything but Ed25519, and the message says what to do."""
-    with pytest.raises(ValueError, match="openssl genpkey"):
+    with pytest.raises(ValueError, match="otelprobe jwt keygen"):
         Signer(text)
     with pytest.raises(ValueError, match="no Ed25519 p"):
         SealChecker(text)

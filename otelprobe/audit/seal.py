@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-_MEND = "make one with `openssl genpkey -algorithm ed25519`"
+_MEND = "make one with `otelprobe jwt keygen --alg Ed25519`"
 
 
 class Signer:

@@ -21,7 +21,7 @@ class Checkpoint:
     """A signed line in the audit file: with the key's public half anybody can tell that nothing before it was changed."""
 
     key: SecretRef
-    """Ed25519 private key in PEM, as `openssl genpkey -algorithm ed25519` writes it."""
+    """Ed25519 private key in PEM, as `otelprobe jwt keygen --alg Ed25519` writes it."""
 
     lines: int = DEFAULT_LINES
     """Most records between two checkpoints; default 1000."""

@@ -190,8 +190,8 @@ def fits(key: Key, alg: str) -> bool:
     return same and _is_for_signatures(key) and in_family(key.kty, key.jwk.get("crv"), FAMILIES[alg])
 
 
-def generate_key(alg: str) -> "AllowedPrivateKeys | bytes":
-    """Draw a fresh signing key for an algorithm (RSA: 2048 bits); KeyError for an unknown one."""
+def generate_key(alg: str, *, bits: int = 2048) -> "AllowedPrivateKeys | bytes":
+    """Draw a fresh signing key for an algorithm, an RSA key of so many bits; KeyError for an unknown one."""
     from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa  # noqa: PLC0415 - see the package's docstring
 
     kty, curves = FAMILIES[alg]
@@ -200,11 +200,25 @@ def generate_key(alg: str) -> "AllowedPrivateKeys | bytes":
 
         return token_bytes(64)
     if kty == "RSA":
-        return rsa.generate_private_key(65537, 2048)
+        return rsa.generate_private_key(65537, bits)
     if kty == "OKP":
         return ed448.Ed448PrivateKey.generate() if alg == "Ed448" else ed25519.Ed25519PrivateKey.generate()
     named = {"P-256": ec.SECP256R1(), "P-384": ec.SECP384R1(), "P-521": ec.SECP521R1(), "secp256k1": ec.SECP256K1()}
     return ec.generate_private_key(named[curves[0]])
+
+
+def private_jwk(key: object) -> dict[str, Any]:
+    """Give the JWK of a private `cryptography` key, private members included."""
+    from cryptography.hazmat.primitives.asymmetric import ec, rsa  # noqa: PLC0415 - see the package's docstring
+    from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm  # noqa: PLC0415
+
+    if isinstance(key, rsa.RSAPrivateKey):
+        jwk = RSAAlgorithm.to_jwk(key, as_dict=True)
+    elif isinstance(key, ec.EllipticCurvePrivateKey):
+        jwk = ECAlgorithm.to_jwk(key, as_dict=True)
+    else:
+        jwk = OKPAlgorithm.to_jwk(key, as_dict=True)  # type: ignore[call-overload]  # the remaining kind of key
+    return {name: value for name, value in jwk.items() if name != "key_ops"}
 
 
 def private_key(text: str) -> "tuple[AllowedPrivateKeys, Mapping[str, Any]]":
