@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 
 from otelprobe.config.faults import ConfigError, Fault, Path, suggest
 from otelprobe.config.models import Config, Flow
+from otelprobe.drift import DriftPolicy
 from otelprobe.expect import Expect
 from otelprobe.fields import HttpOptions
 from otelprobe.provider import Provider
@@ -43,6 +44,7 @@ class FlowPlan:
     objectives: Mapping[str, float] = field(default_factory=dict)
     http: HttpOptions = field(default_factory=HttpOptions)
     location: str | None = None
+    drift: DriftPolicy | None = None
 
     def facts(self) -> FlowFacts:
         """Say what telemetry has to know before the first run."""
@@ -54,6 +56,7 @@ class FlowPlan:
             steps=tuple(StepFacts(s.name, s.kind, s.layer, s.own_reasons | _TRANSPORT) for s in self.steps),
             objectives=self.objectives,
             interval=self.every,
+            drift=self.drift is not None,
         )
 
 
@@ -88,6 +91,7 @@ def _plan(flow: Flow, provider: Provider | None, location: str | None) -> FlowPl
         objectives={**_known_objectives(provider), **flow.objective.as_numbers(), "interval": flow.interval},
         http=flow.http,
         location=location,
+        drift=flow.drift,
     )
 
 

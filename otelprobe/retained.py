@@ -30,6 +30,14 @@ class Retained:
         return self.exp > now + margin
 
 
+@dataclass(frozen=True, slots=True)
+class _Store:
+    """What is kept under one name, and with what it is sealed (None: the provider's client secret)."""
+
+    kept: tuple[Retained, ...]
+    seal_with: SecretRef | None
+
+
 def retain(
     ctx: Context,
     step: str,
@@ -61,12 +69,21 @@ def recall(ctx: Context, step: str, *, seal_with: SecretRef | None = None) -> tu
 
 
 def forget(ctx: Context, step: str, tokens: Sequence[str], *, seal_with: SecretRef | None = None) -> None:
-    """Drop tokens that must not be used again, such as those that were revoked."""
+    """Drop tokens that a step must not use again."""
     with ctx.memory.lock:
         known = _load(ctx, step, seal_with)
         left = tuple(one for one in known if one.token not in tokens)
         if left != known:
             _save(ctx, step, left, seal_with)
+
+
+def spend(ctx: Context, token: str) -> None:
+    """Drop a token that was revoked, wherever it is kept."""
+    with ctx.memory.lock:
+        for name, store in list(ctx.memory.retained.items()):
+            left = tuple(one for one in store.kept if one.token != token)
+            if left != store.kept:
+                _write(ctx, name, _Store(left, store.seal_with))
 
 
 def outlives_process(ctx: Context, seal_with: SecretRef | None = None) -> bool:
@@ -76,11 +93,10 @@ def outlives_process(ctx: Context, seal_with: SecretRef | None = None) -> bool:
 
 def _load(ctx: Context, step: str, seal_with: SecretRef | None) -> tuple[Retained, ...]:
     name = _name(ctx, step)
-    kept: tuple[Retained, ...] | None = ctx.memory.retained.get(name)
-    if kept is None:
-        kept = _read(ctx, name, seal_with)
-        ctx.memory.retained[name] = kept
-    return kept
+    if name not in ctx.memory.retained:
+        ctx.memory.retained[name] = _Store(_read(ctx, name, seal_with), seal_with)
+    store: _Store = ctx.memory.retained[name]
+    return store.kept
 
 
 def _read(ctx: Context, name: str, seal_with: SecretRef | None) -> tuple[Retained, ...]:
@@ -101,11 +117,14 @@ def _entry(entry: object) -> Retained | None:
 
 
 def _save(ctx: Context, step: str, kept: tuple[Retained, ...], seal_with: SecretRef | None) -> None:
-    name = _name(ctx, step)
-    ctx.memory.retained[name] = kept
-    secret = _sealing_secret(ctx, seal_with) if ctx.state.durable else None
+    _write(ctx, _name(ctx, step), _Store(kept, seal_with))
+
+
+def _write(ctx: Context, name: str, store: _Store) -> None:
+    ctx.memory.retained[name] = store
+    secret = _sealing_secret(ctx, store.seal_with) if ctx.state.durable else None
     if secret is not None:
-        ctx.state.save(name, {"sealed": seal([asdict(one) for one in kept], secret, _PURPOSE)})
+        ctx.state.save(name, {"sealed": seal([asdict(one) for one in store.kept], secret, _PURPOSE)})
 
 
 def _sealing_secret(ctx: Context, named: SecretRef | None) -> str | None:

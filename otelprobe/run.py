@@ -10,16 +10,18 @@ from typing import Protocol
 
 from otelprobe.audit.facts import Auditor, Noted
 from otelprobe.clock import Clock, SystemClock
+from otelprobe.drift import DriftPolicy, compare
 from otelprobe.expect import check_answer, status_matches
 from otelprobe.fields import DEFAULT_HTTP, HttpOptions
 from otelprobe.http import Http, Wire
 from otelprobe.plan import FlowPlan
-from otelprobe.reasons import CheckFailed, Outcome, Reason
+from otelprobe.reasons import CheckFailed, Outcome, Reason, owner
 from otelprobe.result import Exchange, Fact, FactValue, FlowResult, StepResult, Warn
 from otelprobe.state import Memory, State
 from otelprobe.step import Context, Done, Made, Step, StepFailed, capture_values
 from otelprobe.template import names_in
 
+_MOST_TOLD = 5
 SKEW_WORTH_A_WARNING = 30.0
 """Seconds: skew that breaks nothing is a fact, and a warning above this (reasons.md, rule 5)."""
 
@@ -111,18 +113,24 @@ class _Run:
         self._made: list[Made] = []
         self._captured: dict[str, str] = {}
         self._failed: StepResult | None = None
+        self._drifted: StepResult | None = None
 
     def take(self, index: int, step: Step) -> None:
         """Run or skip one step and keep its row."""
         runnable = self._failed is None or (step.always and self._has_needs(step))
         noted = self._run_step(index, step) if runnable else Noted(self._skip(index, step))
         self._noted.append(noted)
-        if self._failed is None and noted.row.outcome in {Outcome.FAIL, Outcome.ERROR}:
-            self._failed = noted.row
+        row = noted.row
+        if row.outcome not in {Outcome.FAIL, Outcome.ERROR}:
+            return
+        if row.reason is Reason.DRIFT_DETECTED:
+            self._drifted = self._drifted or row
+        elif self._failed is None:
+            self._failed = row
 
     def result(self) -> FlowResult:
-        """Freeze what happened. The clean-up of `always` steps cannot improve the verdict."""
-        clock, failed = self._tools.clock, self._failed
+        """Freeze what happened. The clean-up of `always` steps cannot improve the verdict; drift yields to a failure."""
+        clock, failed = self._tools.clock, self._failed or self._drifted
         duration = clock.monotonic() - self._started
         return FlowResult(
             flow=self._plan.name,
@@ -195,7 +203,21 @@ class _Run:
             provider_status=done.provider_status,
         )
         row = row if failed is None else _failed_row(row, failed)
+        if self._plan.drift is not None:
+            row = self._compared(ctx, self._plan.drift, done, row)
         return Noted(row, done.makes, tuple(ctx.presented))
+
+    def _compared(self, ctx: Context, policy: DriftPolicy, done: Done, row: StepResult) -> StepResult:
+        """Add to a row what differs from the baseline; a step that passed fails by it where the policy says so."""
+        try:
+            found = compare(ctx, policy, row.step, done.makes, row.exchanges)
+        except Exception as error:  # noqa: BLE001 - our own bug must never look like somebody's outage
+            return _failed_row(row, CheckFailed(Reason.PROBER_ERROR, describe_bug(error)))
+        row = replace(row, drift=found.changes, warnings=(*row.warnings, *found.warnings))
+        if not policy.fail or not found.differences or row.outcome is not Outcome.PASS:
+            return row
+        told = "; ".join(f"{d.subject.value}: {d.detail}" for d in found.differences[:_MOST_TOLD])
+        return _failed_row(row, CheckFailed(Reason.DRIFT_DETECTED, told, blame=owner(row.layer)))
 
     def _context(self, step: Step, wire: Wire, started: float) -> Context:
         ends = self._started + self._plan.deadline

@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from otelprobe.http import Redirects
-from otelprobe.jwks import fetch_key_set, withdrawn_kids
+from otelprobe.jwks import fetch_key_set
+from otelprobe.key_history import withdrawn_kids
 from otelprobe.reasons import Blame, CheckFailed, Counts, Reason
 from otelprobe.result import Fact, FactValue, Warn
 from otelprobe.state import Memory

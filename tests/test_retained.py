@@ -4,7 +4,7 @@ from pathlib import Path
 
 from otelprobe.fields import SecretRef
 from otelprobe.provider import Provider
-from otelprobe.retained import Retained, forget, outlives_process, recall, retain
+from otelprobe.retained import Retained, forget, outlives_process, recall, retain, spend
 from otelprobe.state import Memory, State
 from tests.token_kit import ISSUER, NOW, World
 
@@ -81,8 +81,10 @@ def test_few_are_kept_and_none_for_ever(tmp_path: Path) -> None:
     assert tokens(here) == ["b", "c"]
     assert retain(here.context(), "retained", "d", NOW + 300, most=3)
     assert tokens(here) == ["c", "d"]
-    forget(here.context(), "retained", ["c"])
+    spend(here.context(), "c")
     assert tokens(here) == ["d"]
+    forget(here.context(), "retained", ["d"])
+    assert tokens(here) == []
 
 
 def test_a_damaged_store_is_an_empty_one(tmp_path: Path) -> None:

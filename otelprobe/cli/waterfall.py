@@ -205,6 +205,8 @@ def _notes(step: StepResult) -> Iterator[tuple[str, Style]]:
             yield f"✓ {harmless(case.case)} refused ({status})", Style.DIM
     for change in step.key_changes:
         yield f"key {harmless(change.kid)} {harmless(change.change).replace('_', ' ')}", Style.DOUBT
+    for drift in step.drift:
+        yield f"drift {drift.subject.value}: {harmless(drift.detail)}", Style.DOUBT
     if step.provider_status is not None:
         good = step.provider_status.state == "operational"
         yield status_words(step.provider_status), Style.DIM if good else Style.DOUBT

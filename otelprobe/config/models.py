@@ -10,6 +10,7 @@ from otelprobe.config.decode import Variant
 from otelprobe.config.document import Document
 from otelprobe.config.faults import Fault, Path
 from otelprobe.cron import Cron
+from otelprobe.drift import DriftPolicy
 from otelprobe.fields import Duration, HttpOptions, Percent, Scalar, SecretRef, parse_url
 from otelprobe.provider import Provider
 from otelprobe.step import Step
@@ -119,6 +120,9 @@ class Flow:
 
     http: HttpOptions = field(default_factory=HttpOptions)
     """How to reach hosts; what a step or the provider sets wins."""
+
+    drift: DriftPolicy | None = None
+    """Compare what the provider publishes and issues with a learned baseline; `drift: {}` does, nothing set does not."""
 
     steps: tuple[AnyStep, ...]
     """What is done, in order."""

@@ -15,6 +15,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "verify": "Verify",
         "call": "Call",
         "reject": "Reject",
+        "retained": "Retained",
         "refresh": "Refresh",
         "introspect": "Introspect",
         "revoke": "Revoke",

@@ -8,6 +8,7 @@ from otelprobe.pages import classify_page
 from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Fact
+from otelprobe.retained import spend
 from otelprobe.step import Artifact, Context, Done, Revoked, Step, StepFailed, Tokens, needs_endpoint
 
 _OURS = frozenset(
@@ -58,6 +59,7 @@ class Revoke(Step):
                 raise CheckFailed(Reason.REVOCATION_FAILED, failed.detail) from None
             raise CheckFailed(Reason.REVOCATION_FAILED, f"status {reply.status}")
         ctx.memory.spend(tokens.access, tokens.refresh)
+        spend(ctx, tokens.access)
         return Done(makes=(Revoked(tokens.access, ctx.now()),), reply=reply)
 
 

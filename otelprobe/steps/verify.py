@@ -9,7 +9,8 @@ from typing import Annotated, ClassVar
 from otelprobe.expect import ValueMatcher
 from otelprobe.fields import Duration, DurationOrZero, Scalar, SecretRef
 from otelprobe.http import Redirects
-from otelprobe.jwks import fetch_key_set, note_token
+from otelprobe.jwks import fetch_key_set
+from otelprobe.key_history import note_token
 from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Warn
@@ -163,12 +164,11 @@ class Verify(Step):
         jwt = parsed(tokens.access)
         policy = self._fitted(ctx, jwt)
         found = self._verify(ctx, jwt, tokens, policy)
-        if found.key is not None and self.key is None:
-            _remember(ctx, jwt, found.key)
+        early = _remember(ctx, jwt, found.key) if found.key is not None and self.key is None else ()
         problems, skew = explained_by_clock(ctx, jwt, tokens, policy, found.problems)
         done = Done(
             facts={**found.facts, **problem_facts(problems), **skew_facts(skew)},
-            warnings=(*self._warnings(ctx.provider), *found.warnings),
+            warnings=(*self._warnings(ctx.provider), *found.warnings, *early),
         )
         if problems:
             raise StepFailed(failure(problems, skew), done)
@@ -257,7 +257,8 @@ def _read(path: str) -> bytes:
         raise CheckFailed(Reason.CONFIG_ERROR, f"key file {path}: {error.strerror}") from None
 
 
-def _remember(ctx: Context, jwt: Jwt, key: Key) -> None:
+def _remember(ctx: Context, jwt: Jwt, key: Key) -> tuple[Warn, ...]:
     exp, iat = time_claim(jwt.claims, "exp"), time_claim(jwt.claims, "iat")
-    if exp is not None:
-        note_token(ctx, key.label, exp, exp - iat if iat is not None else None)
+    if exp is None:
+        return ()
+    return note_token(ctx, key.label, exp, exp - iat if iat is not None else None)

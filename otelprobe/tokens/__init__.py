@@ -18,8 +18,10 @@ from otelprobe.tokens.encoding import digest, shown
 from otelprobe.tokens.issue import sign
 from otelprobe.tokens.keys import (
     Key,
+    certificate_end,
     certificate_thumbprint,
     generate_key,
+    key_weakness,
     parse_key_set,
     pem_key,
     private_key,
@@ -42,10 +44,12 @@ __all__ = [
     "Policy",
     "Problem",
     "Verification",
+    "certificate_end",
     "certificate_thumbprint",
     "digest",
     "format_of",
     "generate_key",
+    "key_weakness",
     "load_crypto",
     "parse",
     "parse_key_set",

@@ -1,6 +1,7 @@
 """Keys to verify and to sign with, read from JWK, JWKS, PEM and shared secrets."""
 
 import json
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -269,6 +270,27 @@ def _private_jwk(jwk: Mapping[str, Any]) -> "AllowedPrivateKeys":
 def signing_algorithms(jwk: Mapping[str, Any]) -> tuple[str, ...]:
     """Give the algorithms that a key of this type and curve signs with, the usual one first."""
     return tuple(a for a, family in FAMILIES.items() if in_family(str(jwk.get("kty")), jwk.get("crv"), family))
+
+
+def key_weakness(key: Key) -> str | None:
+    """Say why a public key is too weak (RFC 7518, sections 3.3 and 3.4); None for one that is not, or cannot be read."""
+    alg = next(iter(signing_algorithms(key.jwk)), None)
+    if alg is None or key.fault is not None or key.kty == "oct":
+        return None
+    return algorithms()[alg].check_key_length(public_key(alg, key.jwk)) or None
+
+
+def certificate_end(key: Key) -> float | None:
+    """Give when the key's own certificate (`x5c`, RFC 7517, section 4.7) ends, Unix time; None where there is none."""
+    chain = key.jwk.get("x5c")
+    if not isinstance(chain, list) or not chain or not isinstance(chain[0], str):
+        return None
+    from cryptography.x509 import load_der_x509_certificate  # noqa: PLC0415 - as PyJWT, see the package
+
+    try:
+        return load_der_x509_certificate(b64decode(chain[0])).not_valid_after_utc.timestamp()
+    except foreign_errors():
+        return None
 
 
 def thumbprint(jwk: Mapping[str, Any]) -> str:
