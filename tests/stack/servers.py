@@ -16,8 +16,10 @@ from tests.stack.harness.faults import StackError
 from tests.stack.harness.jaeger import Jaeger
 from tests.stack.harness.keycloak import Keycloak
 from tests.stack.harness.kubernetes import KubernetesApi
+from tests.stack.harness.oidc_provider import PASSWORD, SECRET, OidcProvider
 from tests.stack.harness.probe import Probe
 from tests.stack.harness.prometheus import Prometheus
+from tests.stack.harness.rotel import Rotel
 from tests.telemetry.receiver import Inbox, http_receiver
 
 if TYPE_CHECKING:
@@ -86,6 +88,33 @@ def keycloaks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keycloaks]:
 def keycloak(keycloaks: Keycloaks) -> Keycloak:
     """Give a Keycloak with two realms like tests/stack/keycloak/realm.json."""
     return keycloaks.get()
+
+
+@pytest.fixture(scope="session")
+def oidc_provider(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OidcProvider]:
+    """Give the session's one oidc-provider, in whatever state the last test has left it."""
+    with told_in_one_line():
+        running = OidcProvider(tmp_path_factory.mktemp("oidc-provider"))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def idp(oidc_provider: OidcProvider, monkeypatch: pytest.MonkeyPatch) -> OidcProvider:
+    """Give the oidc-provider, healthy, and the secrets of its client and user in the environment."""
+    monkeypatch.setenv("CLIENT_SECRET", SECRET)
+    monkeypatch.setenv("PASSWORD", PASSWORD)
+    oidc_provider.change(healthy=True)
+    return oidc_provider
+
+
+@pytest.fixture
+def rotel(tmp_path: Path) -> Iterator[Rotel]:
+    """Give an OTLP receiver in Rust."""
+    with told_in_one_line():
+        running = Rotel(tmp_path)
+    yield running
+    running.stop()
 
 
 @pytest.fixture

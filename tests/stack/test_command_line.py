@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 
 from tests.flow_kit import ResourceServer
-from tests.stack.conftest import PASSWORD, SECRET, OidcProvider, Rotel
+from tests.stack.harness.oidc_provider import PASSWORD, SECRET, OidcProvider
+from tests.stack.harness.oidc_provider import RESOURCE as API
+from tests.stack.harness.rotel import Rotel
 
 EIGHT_LINES = Path(__file__).parents[2] / "docs" / "examples" / "eight-lines.yaml"
-API = "https://api.example/RS256"
 
 
 def once(flow_file: Path, **settings: str) -> "subprocess.CompletedProcess[str]":

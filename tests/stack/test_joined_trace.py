@@ -14,12 +14,13 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from tests.conftest import Answer, Seen
 from tests.flow_kit import ResourceServer, flow_file
-from tests.stack.conftest import OidcProvider
 from tests.stack.harness.jaeger import Jaeger
 from tests.stack.harness.keycloak import PASSWORD, SECRET, Keycloak
+from tests.stack.harness.oidc_provider import RESOURCE as API
+from tests.stack.harness.oidc_provider import OidcProvider
 from tests.stack.servers import StartCollector, jaeger, keycloak, keycloaks, start_collector  # noqa: F401 - fixtures
 from tests.stack.telemetry_checks import await_whole_trace
-from tests.stack.test_command_line import API, document, once
+from tests.stack.test_command_line import document, once
 
 STEPS = "- discover\n- keys\n- token\n- verify\n- {{step: call, url: '{url}'}}"
 

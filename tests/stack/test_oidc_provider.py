@@ -10,9 +10,9 @@ from otelprobe.reasons import Blame, Counts, Outcome, Reason
 from otelprobe.result import Fact
 from otelprobe.state import Memory
 from tests.flow_kit import ResourceServer, flow_file, passed, run_text, step, verdict
-from tests.stack.conftest import PASSWORD, SECRET, OidcProvider
+from tests.stack.harness.oidc_provider import PASSWORD, SECRET, OidcProvider
+from tests.stack.harness.oidc_provider import RESOURCE as API
 
-API = "https://api.example/RS256"
 CLIENT = f"step: token, scope: orders:read, resource: [{API}]"
 ANN = "step: token, grant: password, username: ann, password: {env: PASSWORD}"
 ANN_API = f"{ANN}, scope: orders:read, resource: [{API}]"

@@ -1,9 +1,6 @@
 """Machines at the certified oidc-provider: signed client authentication, certificates, bound tokens, nonces, refusals."""
 
 import json
-import os
-import shutil
-import subprocess
 import time
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -30,7 +27,8 @@ from otelprobe.run import Tools, run_flow
 from otelprobe.tokens import public_jwk
 from tests.flow_kit import passed, step, verdict
 from tests.signing_kit import jwk, pem
-from tests.stack.conftest import HERE, _end, _installed
+from tests.stack.harness.oidc_provider import Provider
+from tests.stack.servers import told_in_one_line
 from tests.steps.flows import ShiftedClock
 from tests.token_kit import signing_key
 
@@ -40,7 +38,7 @@ VERIFY = {"step": "verify", "audience": "orders"}
 BOUND = {**TOKEN, "expect": {"bound_to": "certificate"}}
 
 
-class Machines:
+class Machines(Provider):
     """A running provider, and the files of its clients."""
 
     def __init__(self, folder: Path) -> None:
@@ -59,34 +57,11 @@ class Machines:
             },
             "clients": _clients(der),
         }
-        installed = _installed()
-        shutil.copy(HERE / "machine.mjs", installed)
-        with (folder / "stderr").open("wb") as errors:
-            self._process = subprocess.Popen(
-                ["node", "machine.mjs"],
-                cwd=installed,
-                env={**os.environ, "STACK_CONFIG": json.dumps(config)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-            )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            self.stop()
-            pytest.fail((folder / "stderr").read_text(encoding="utf-8")[-2000:], pytrace=False)
-        self.issuer = str(json.loads(line)["issuer"])
+        super().__init__(folder, "machine.mjs", config)
 
     def file(self, name: str) -> str:
         """Give the file of a client's certificate with its key."""
         return str(self.folder / f"{name}.pem")
-
-    def stop(self) -> None:
-        """End the process."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
-        _end(self._process)
 
 
 def _self_signed(path: Path) -> bytes:
@@ -126,7 +101,8 @@ def _clients(der: bytes) -> list[dict[str, Any]]:
 @pytest.fixture(scope="module")
 def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machines]:
     """Give the provider with its clients."""
-    running = Machines(tmp_path_factory.mktemp("machines"))
+    with told_in_one_line():
+        running = Machines(tmp_path_factory.mktemp("machines"))
     yield running
     running.stop()
 

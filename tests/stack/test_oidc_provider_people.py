@@ -1,9 +1,5 @@
 """People at the certified oidc-provider: its own pages for log-in and consent, pushed requests, ID tokens, devices."""
 
-import json
-import os
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +8,8 @@ import pytest
 from otelprobe.reasons import Blame, Counts, Reason
 from otelprobe.result import Fact
 from tests.flow_kit import flow_file, passed, run_text, step, verdict
-from tests.stack.conftest import HERE, _end, _installed
+from tests.stack.harness.oidc_provider import Provider
+from tests.stack.servers import told_in_one_line
 
 SECRET = "stack people secret canary of more than thirty-two bytes"
 PASSWORD = "stack-person-canary"
@@ -22,53 +19,25 @@ PERSON = "username: ann, password: {env: PASSWORD}"
 AUTHORIZE = f"step: authorize, redirect_uri: '{CALLBACK}', {PERSON}"
 
 
-class People:
-    """A running provider with pages; every password is good there."""
-
-    def __init__(self, folder: Path) -> None:
-        installed = _installed()
-        shutil.copy(HERE / "people.mjs", installed)
-        config = {"client": {"id": "webapp", "secret": SECRET}, "redirect": CALLBACK}
-        with (folder / "stderr").open("wb") as errors:
-            self._process = subprocess.Popen(
-                ["node", "people.mjs"],
-                cwd=installed,
-                env={**os.environ, "STACK_CONFIG": json.dumps(config)},
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-            )
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            self.stop()
-            pytest.fail((folder / "stderr").read_text(encoding="utf-8")[-2000:], pytrace=False)
-        self.issuer = str(json.loads(line)["issuer"])
-
-    def stop(self) -> None:
-        """End the process."""
-        for stream in (self._process.stdin, self._process.stdout):
-            if stream is not None:
-                stream.close()
-        _end(self._process)
-
-
 @pytest.fixture(scope="module")
-def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
-    provider = People(tmp_path_factory.mktemp("people"))
+def _running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+    """Run a provider with pages; every password is good there."""
+    config = {"client": {"id": "webapp", "secret": SECRET}, "redirect": CALLBACK}
+    with told_in_one_line():
+        provider = Provider(tmp_path_factory.mktemp("people"), "people.mjs", config)
     yield provider
     provider.stop()
 
 
 @pytest.fixture
-def idp(_running: People, monkeypatch: pytest.MonkeyPatch) -> People:
+def idp(_running: Provider, monkeypatch: pytest.MonkeyPatch) -> Provider:
     """Give the provider, and the secrets of its client and user in the environment."""
     monkeypatch.setenv("CLIENT_SECRET", SECRET)
     monkeypatch.setenv("PASSWORD", PASSWORD)
     return _running
 
 
-def test_a_whole_log_in(idp: People, tmp_path: Path) -> None:
+def test_a_whole_log_in(idp: Provider, tmp_path: Path) -> None:
     """Log-in and consent are two forms; the code becomes tokens for an API, and all of them are verified."""
     steps = f"""
         - discover
@@ -88,13 +57,13 @@ def test_a_whole_log_in(idp: People, tmp_path: Path) -> None:
         assert secret not in text
 
 
-def test_the_age_of_the_log_in(idp: People, tmp_path: Path) -> None:
+def test_the_age_of_the_log_in(idp: Provider, tmp_path: Path) -> None:
     """`max_age` brings `auth_time`, which is compared."""
     steps = f"- discover\n- keys\n- {{{AUTHORIZE}, max_age: 1m}}\n- {CODE}\n- {{step: id_token, require: [auth_time]}}"
     assert passed(run_text(tmp_path, flow_file(idp.issuer, steps, client="webapp")))
 
 
-def test_an_id_token_by_the_clients_secret(idp: People, tmp_path: Path) -> None:
+def test_an_id_token_by_the_clients_secret(idp: Provider, tmp_path: Path) -> None:
     """HS256 is verified with the client's secret where it is listed, and refused where it is not."""
     steps = f"- discover\n- keys\n- {{{AUTHORIZE}}}\n- {CODE}\n- {{step: id_token, algorithms: [HS256]}}"
     assert passed(run_text(tmp_path, flow_file(idp.issuer, steps, client="webapp-secret")))
@@ -104,13 +73,13 @@ def test_an_id_token_by_the_clients_secret(idp: People, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["query", "fragment", "form_post"])
-def test_response_modes(idp: People, tmp_path: Path, mode: str) -> None:
+def test_response_modes(idp: Provider, tmp_path: Path, mode: str) -> None:
     """The answer is read from the query, behind the `#`, or out of a form that a script would send on."""
     steps = f"- discover\n- keys\n- {{{AUTHORIZE}, response_mode: {mode}}}\n- {CODE}\n- id_token"
     assert passed(run_text(tmp_path, flow_file(idp.issuer, steps, client="webapp")))
 
 
-def test_pushed_requests(idp: People, tmp_path: Path) -> None:
+def test_pushed_requests(idp: Provider, tmp_path: Path) -> None:
     """A client that has to push its parameters (RFC 9126) passes if it does, and is refused by redirect if not."""
     steps = f"- discover\n- keys\n- {{{AUTHORIZE}, par: true}}\n- {CODE}\n- id_token"
     result = run_text(tmp_path, flow_file(idp.issuer, steps, client="webapp-pushed"))
@@ -120,7 +89,7 @@ def test_pushed_requests(idp: People, tmp_path: Path) -> None:
     assert verdict(result) == ("authorize", Reason.INVALID_REQUEST, Blame.CONFIG, Counts.NONE)
 
 
-def test_liveness_without_a_log_in(idp: People, tmp_path: Path) -> None:
+def test_liveness_without_a_log_in(idp: Provider, tmp_path: Path) -> None:
     """`prompt: none` without a session comes back with login_required: expected, a pass; else the configuration's fault."""
     silent = f"step: authorize, redirect_uri: '{CALLBACK}', prompt: none"
     alive = f"- discover\n- {{{silent}, expect: {{error: login_required}}}}"
@@ -140,34 +109,34 @@ def test_liveness_without_a_log_in(idp: People, tmp_path: Path) -> None:
         (f"{AUTHORIZE}, prompt: none login", "webapp", Reason.INVALID_REQUEST),
     ],
 )
-def test_requests_that_are_refused(idp: People, tmp_path: Path, members: str, client: str, reason: Reason) -> None:
+def test_requests_that_are_refused(idp: Provider, tmp_path: Path, members: str, client: str, reason: Reason) -> None:
     """By a page where the redirect URI is not to be trusted, else by redirect: in every case the configuration's fault."""
     result = run_text(tmp_path, flow_file(idp.issuer, f"- discover\n- {{{members}}}", client=client))
     assert verdict(result) == ("authorize", reason, Blame.CONFIG, Counts.NONE), result.detail
 
 
-def test_a_scope_that_is_dropped(idp: People, tmp_path: Path) -> None:
+def test_a_scope_that_is_dropped(idp: Provider, tmp_path: Path) -> None:
     """What was asked for at `authorize` and is not granted is noticed at `token`."""
     steps = f"- discover\n- {{{AUTHORIZE}, scope: openid nonsense}}\n- {CODE}"
     result = run_text(tmp_path, flow_file(idp.issuer, steps, client="webapp"))
     assert verdict(result) == ("token", Reason.SCOPE_REDUCED, Blame.PROVIDER, Counts.AUTH)
 
 
-def test_a_code_is_good_once(idp: People, tmp_path: Path) -> None:
+def test_a_code_is_good_once(idp: Provider, tmp_path: Path) -> None:
     """The second exchange of a code is refused, and blames the provider that issued it."""
     steps = f"- discover\n- {{{AUTHORIZE}}}\n- {CODE}\n- {{step: token, name: again, grant: authorization_code}}"
     result = run_text(tmp_path, flow_file(idp.issuer, steps, client="webapp"))
     assert verdict(result) == ("again", Reason.INVALID_GRANT, Blame.PROVIDER, Counts.AUTH)
 
 
-def test_a_page_that_nobody_can_fill_in(idp: People, tmp_path: Path) -> None:
+def test_a_page_that_nobody_can_fill_in(idp: Provider, tmp_path: Path) -> None:
     """Without a user the log-in form is met and named."""
     steps = f"- discover\n- {{step: authorize, redirect_uri: '{CALLBACK}'}}"
     result = run_text(tmp_path, flow_file(idp.issuer, steps, client="webapp"))
     assert verdict(result) == ("authorize", Reason.LOGIN_REQUIRED, Blame.CONFIG, Counts.NONE)
 
 
-def test_rules_for_its_pages(idp: People, tmp_path: Path) -> None:
+def test_rules_for_its_pages(idp: Provider, tmp_path: Path) -> None:
     """The same pages, by rules."""
     rules = "[{submit: Continue}, {fields: {login: ann, password: {env: PASSWORD}}, submit: Sign-in}]"
     steps = f"""
@@ -180,7 +149,7 @@ def test_rules_for_its_pages(idp: People, tmp_path: Path) -> None:
     assert passed(run_text(tmp_path, flow_file(idp.issuer, steps, client="webapp")))
 
 
-def test_a_device_that_waits_and_one_that_is_let_in(idp: People, tmp_path: Path) -> None:
+def test_a_device_that_waits_and_one_that_is_let_in(idp: Provider, tmp_path: Path) -> None:
     """Pending is healthy; somebody who logs in on its pages, confirms the code and consents, gets the device its token."""
     steps = f"""
         - discover

@@ -48,7 +48,7 @@ class Told(Process):
     """A server that is configured by STACK_CONFIG and whose first line of output says where it is, both as JSON."""
 
     def __init__(self, name: str, command: Sequence[str | Path], config: Mapping[str, Any], *, log: Path) -> None:
-        super().__init__(name, command, log=log, environment={"STACK_CONFIG": json.dumps(config)})
+        super().__init__(name, command, log=log, environment={"STACK_CONFIG": json.dumps(config)}, tied=True)
         self.wait_until(lambda: "\n" in self._output(), _READY_SECONDS)
         self.told: Mapping[str, Any] = json.loads(self._output().splitlines()[0])
 

@@ -28,10 +28,16 @@ def session() -> requests.Session:
 
 
 class Process:
-    """A running server of ours. `log` holds what it printed."""
+    """A running server of ours. `log` holds what it printed. One that is `tied` ends by itself when its standard input does."""
 
     def __init__(
-        self, name: str, command: Sequence[str | Path], *, log: Path, environment: Mapping[str, str] | None = None
+        self,
+        name: str,
+        command: Sequence[str | Path],
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        tied: bool = False,
     ) -> None:
         self.name = name
         self.log = log
@@ -41,7 +47,7 @@ class Process:
                 [str(word) for word in command],
                 env={**inherited, **(environment or {})},
                 cwd=log.parent,
-                stdin=subprocess.DEVNULL,
+                stdin=subprocess.PIPE if tied else subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # so that its children can be ended with it
@@ -65,6 +71,7 @@ class Process:
 
     def stop(self, seconds: float = 15.0) -> int:
         """End it: SIGTERM, then SIGKILL for the whole group; give the exit code."""
+        self._let_go()
         if self.running:
             self._process.terminate()
             try:
@@ -73,8 +80,13 @@ class Process:
                 self.kill()
         return self._process.wait()
 
+    def _let_go(self) -> None:
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+
     def kill(self) -> None:
         """End it and its children as a crash would."""
+        self._let_go()
         if self.running:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
