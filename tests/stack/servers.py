@@ -6,27 +6,21 @@ A server that cannot be had or started fails the test with one line: it never sk
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
-from otelprobe.demo import start_demo
 from tests.stack.harness.collector import Collector
 from tests.stack.harness.faults import StackError
 from tests.stack.harness.jaeger import Jaeger
 from tests.stack.harness.keycloak import Keycloak
 from tests.stack.harness.kubernetes import KubernetesApi
 from tests.stack.harness.oidc_provider import PASSWORD, SECRET, OidcProvider
-from tests.stack.harness.probe import Probe
 from tests.stack.harness.prometheus import Prometheus
 from tests.stack.harness.rotel import Rotel
 from tests.telemetry.receiver import Inbox, http_receiver
 
-if TYPE_CHECKING:
-    from otelprobe.demo.server import Demo
-
 StartCollector = Callable[..., Collector]
-MakeProbe = Callable[..., Probe]
 
 
 @contextmanager
@@ -38,11 +32,11 @@ def told_in_one_line() -> Iterator[None]:
         pytest.fail(str(error), pytrace=False)
 
 
-@pytest.fixture
-def prometheus(tmp_path: Path) -> Iterator[Prometheus]:
-    """Give a Prometheus with an empty store, run with the shipped file."""
+@pytest.fixture(scope="session")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """Give a Prometheus run with the shipped file; the series of each probe are known by its location."""
     with told_in_one_line():
-        running = Prometheus(tmp_path)
+        running = Prometheus(tmp_path_factory.mktemp("prometheus"))
     yield running
     running.stop()
 
@@ -133,13 +127,6 @@ def events() -> Iterator[Inbox]:
 
 
 @pytest.fixture
-def demo() -> Iterator["Demo"]:
-    """Give the embedded provider and API, healthy, over TLS."""
-    with start_demo(tls=True) as running:
-        yield running
-
-
-@pytest.fixture
 def start_collector(tmp_path: Path) -> Iterator[StartCollector]:
     """Give what starts collectors with shipped files; all are ended with the test."""
     with ExitStack() as running:
@@ -149,13 +136,3 @@ def start_collector(tmp_path: Path) -> Iterator[StartCollector]:
                 return running.enter_context(Collector(tmp_path, *files, **options))
 
         yield start
-
-
-@pytest.fixture
-def make_probe(demo: "Demo", tmp_path: Path) -> MakeProbe:
-    """Give what makes a probe of the demo that sends to an endpoint."""
-
-    def make(endpoint: str) -> Probe:
-        return Probe(demo, tmp_path, flow="shop", endpoint=endpoint)
-
-    return make

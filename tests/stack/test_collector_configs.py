@@ -1,38 +1,55 @@
 """Each file of collector-config is run unchanged by the official collector and carries real data to real stores."""
 
-import functools
+import json
 import os
 import secrets
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import jwt
 import pytest
 import yaml
 
-from otelprobe.demo.server import Demo
+from otelprobe.reasons import Reason
 from otelprobe.telemetry import schema
-from otelprobe.telemetry.schema import prometheus_label, prometheus_name
+from otelprobe.telemetry.schema import Instrument, Metric, prometheus_label, prometheus_name
 from tests.stack.harness import collector
 from tests.stack.harness.collector import Collector
 from tests.stack.harness.jaeger import Jaeger
+from tests.stack.harness.keycloak_admin import Admin
 from tests.stack.harness.kubernetes import CRONJOB, NAMESPACE, POD, POD_UID, KubernetesApi
+from tests.stack.harness.oidc_provider import RESOURCE, OidcProvider
 from tests.stack.harness.otlp import send_event, send_span
 from tests.stack.harness.ports import free_ports
-from tests.stack.harness.probe import LOCATION
-from tests.stack.harness.process import Process, eventually
+from tests.stack.harness.probe import Probe
+from tests.stack.harness.process import Process, eventually, session
 from tests.stack.harness.prometheus import CONFIG, MODULE, Prometheus
 from tests.stack.harness.vendor import Vendor
-from tests.stack.servers import MakeProbe, StartCollector, told_in_one_line
+from tests.stack.real_flows import Estate
+from tests.stack.servers import Keycloaks, StartCollector, told_in_one_line
 from tests.stack.telemetry_checks import (
     DERIVED,
-    NOT_IN_THE_DEMO,
+    NOT_BY_FLOWS,
     ONE_SHOT_GAUGES,
+    assert_no_secret,
+    assert_verdict,
+    await_events,
     await_metric,
+    await_own_span_of_the_api,
+    await_verdict,
     await_whole_trace,
+    exemplar_traces,
+    of_flow,
+    runs_in,
+    selector,
 )
-from tests.telemetry.receiver import Inbox
+from tests.telemetry.receiver import Inbox, attributes
 
 _OTHERS = {"compose.yaml", "loki.yaml", "grafana-datasources.yaml"}
 FILES = sorted(path.name for path in collector.CONFIGS.glob("*.yaml") if path.name not in _OTHERS)
@@ -46,6 +63,19 @@ def test_the_collector_takes_every_file(file: str, tmp_path: Path) -> None:
     with told_in_one_line():
         said = collector.validate(collector.CONFIGS / file, {"OTELCOL_QUEUE_DIR": str(tmp_path)})
     assert said == ""
+
+
+@pytest.fixture(scope="module")
+def estate(
+    keycloaks: Keycloaks, oidc_provider: OidcProvider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Estate]:
+    """Give both providers, their APIs and the flows against them."""
+    keycloak = keycloaks.get()
+    oidc_provider.change(healthy=True)
+    with ExitStack() as stack:
+        admin = Admin(keycloak)
+        stack.callback(admin.close)
+        yield Estate(admin, oidc_provider, stack)
 
 
 @pytest.fixture
@@ -74,32 +104,95 @@ def start_gateway(
     return start
 
 
+@dataclass(frozen=True)
+class Stores:
+    """Where the telemetry of a probe has to be found."""
+
+    prometheus: Prometheus
+    jaeger: Jaeger
+    events: Inbox
+
+    def await_long_lived(self, estate: Estate, probe: Probe, begun: float) -> None:
+        """Wait until a probe that runs on has left all that its flows can: verdicts, metrics, exemplars, traces, events."""
+        for case in estate.cases:
+            await_verdict(self.prometheus, probe.location, case)
+        with estate.trouble() as reasons:
+            for side, reason in reasons.items():
+                self._await_reason(probe, f"{side}-healthy", reason)
+        estate.rotate()
+        self._await_key_changes(estate, probe)
+        for metric in schema.METRICS:
+            if metric not in NOT_BY_FLOWS:
+                await_metric(self.prometheus, probe.location, metric, wanted=metric.all_attributes)
+        self._await_ways_to_traces(estate, probe, begun)
+
+    def _await_reason(self, probe: Probe, flow: str, reason: Reason) -> None:
+        error = {prometheus_label(schema.ERROR_TYPE): reason.value}
+        asked = selector(prometheus_name(schema.FLOW_RUNS), probe.location, **of_flow(flow), **error)
+        eventually(lambda: self.prometheus.query(f"{asked} > 0"), 30, asked)
+
+    def _await_key_changes(self, estate: Estate, probe: Probe) -> None:
+        added = {prometheus_label(schema.KEY_CHANGE): "added"}
+        for side in estate.sides:
+            of_provider = {prometheus_label(schema.PROVIDER): side.name}
+            asked = selector(prometheus_name(schema.KEY_CHANGES), probe.location, **of_provider, **added)
+            eventually(lambda asked=asked: self.prometheus.query(f"{asked} > 0"), 30, asked)  # type: ignore[misc]
+        told = {
+            attributes(r)[schema.PROVIDER.name] for r in self.events.records if r.event_name == schema.JWKS_CHANGED.name
+        }
+        assert {side.name for side in estate.sides} <= told
+
+    def _await_ways_to_traces(self, estate: Estate, probe: Probe, begun: float) -> None:
+        """From the exemplar of a histogram, and from an event, one gets to the trace of a run of that flow."""
+        for case in estate.cases:
+            found = exemplar_traces(self.prometheus, probe.location, schema.FLOW_DURATION, case.flow, begun)
+            trace_id = found.pop()
+            self.events.wait(lambda case=case, wanted=trace_id: wanted in runs_in(self.events, case.flow))  # type: ignore[misc]
+            spans = eventually(lambda wanted=trace_id: self.jaeger.spans(wanted), 15, "trace of the exemplar")  # type: ignore[misc]
+            assert f"flow {case.flow}" in {span["operationName"] for span in spans}
+            assert_no_secret(json.dumps(spans))
+            await_events(self.events, case, runs_in(self.events, case.flow)[0])
+        assert_no_secret(b"".join(self.events.bodies))
+
+    def await_one_shot(self, estate: Estate, probe: Probe, flows: Mapping[str, Mapping[str, Any]]) -> None:
+        """Wait until a run of every flow has arrived: trace, events and, counted by a gateway, its verdict."""
+        self.await_traces_and_events(estate, flows)
+        for case in estate.cases:
+            await_verdict(self.prometheus, probe.location, case)
+        for metric in ONE_SHOT_GAUGES:
+            await_metric(self.prometheus, probe.location, metric, wanted=metric.all_attributes)
+        for metric, span in DERIVED.items():
+            wanted = set(metric.all_attributes) & set(span)
+            await_metric(self.prometheus, probe.location, metric, wanted=wanted)
+
+    def await_traces_and_events(self, estate: Estate, flows: Mapping[str, Mapping[str, Any]]) -> None:
+        """Wait until a run of every flow has arrived: its whole trace, and just the events that it must leave."""
+        assert set(flows) == {case.flow for case in estate.cases}
+        for case in estate.cases:
+            flow = flows[case.flow]
+            assert_verdict(case, flow)
+            await_whole_trace(self.jaeger, flow)
+            await_events(self.events, case, flow["trace_id"])
+        for case in estate.healthy:
+            await_own_span_of_the_api(self.jaeger, flows[case.flow])
+        assert_no_secret(b"".join(self.events.bodies))
+
+
+@pytest.fixture
+def stores(prometheus: Prometheus, jaeger: Jaeger, events: Inbox) -> Stores:
+    """Give the three stores."""
+    return Stores(prometheus, jaeger, events)
+
+
 @pytest.mark.parametrize("exporter", ["otlphttp/prometheus", "prometheusremotewrite"])
-def test_the_gateway_brings_every_metric_of_a_long_lived_prober(
-    exporter: str, start_gateway: StartCollector, prometheus: Prometheus, make_probe: MakeProbe, demo: Demo
+def test_the_gateway_brings_everything_of_a_long_lived_prober(
+    exporter: str, estate: Estate, start_gateway: StartCollector, stores: Stores, tmp_path: Path
 ) -> None:
-    """Prometheus has every metric of the schema by its final name, with the schema's labels and no others."""
-    gateway = start_gateway(OTELCOL_METRICS_EXPORTER=exporter)
-    with make_probe(gateway.http).run():
-        await_every_metric(prometheus, demo)
-
-
-def await_every_metric(prometheus: Prometheus, demo: Demo) -> None:
-    """Wait until all that the demo's flow can show is there, with the labels that only failures have."""
-    await_metric(prometheus, schema.FLOW_UP, wanted=schema.FLOW_UP.all_attributes)
-    for fault in ("wrong-audience", "token-down"):
-        demo.set_faults([fault])
-        wait_for_reason(prometheus, fault)
-    for metric in schema.METRICS:
-        if metric not in NOT_IN_THE_DEMO:
-            await_metric(prometheus, metric, wanted=metric.all_attributes)
-
-
-def wait_for_reason(prometheus: Prometheus, fault: str) -> None:
-    """Wait until the runs of a fault are counted."""
-    reason = {"wrong-audience": "audience_mismatch", "token-down": "idp_http_5xx"}[fault]
-    expression = f'{prometheus_name(schema.FLOW_RUNS)}{{{prometheus_label(schema.ERROR_TYPE)}="{reason}"}}'
-    eventually(lambda: prometheus.query(expression), 30, expression)
+    """Every metric of the schema by its final name and labels, every verdict, and from panels and events the way to traces."""
+    begun = time.time()
+    probe = estate.probe(tmp_path, start_gateway(OTELCOL_METRICS_EXPORTER=exporter).http)
+    with probe.run():
+        stores.await_long_lived(estate, probe, begun)
 
 
 @pytest.mark.parametrize(
@@ -110,135 +203,142 @@ def wait_for_reason(prometheus: Prometheus, fault: str) -> None:
     ],
 )
 def test_one_shot_runs_count_as_those_of_a_long_lived_prober(
-    exporter: str,
-    seen: int,
-    start_gateway: StartCollector,
-    prometheus: Prometheus,
-    jaeger: Jaeger,
-    events: Inbox,
-    make_probe: MakeProbe,
+    exporter: str, seen: int, estate: Estate, start_gateway: StartCollector, stores: Stores, tmp_path: Path
 ) -> None:
-    """Twenty runs as of a CronJob: increase() says twenty, under the names and labels of the long-lived mode."""
+    """Twenty runs as of a CronJob: increase() says twenty, healthy or failing, under the names of the long-lived mode."""
     begun = time.time()
-    probe = make_probe(start_gateway(OTELCOL_METRICS_EXPORTER=exporter).http)
-    flows = [probe.once(**_ONE_SHOT) for _ in range(_RUNS)]
-    for metric in ONE_SHOT_GAUGES:
-        await_metric(prometheus, metric, wanted=metric.owner)
-    for metric, span in DERIVED.items():
-        if metric is not schema.VALIDATION_FAILURES:  # none failed
-            wanted = set(metric.all_attributes) & set(span) - _ONLY_ON_FAILURES
-            await_metric(prometheus, metric, wanted=wanted)
-    of_flow = f'{prometheus_label(schema.FLOW)}="{probe.flow}"'
-    of_step = f'{of_flow}, {prometheus_label(schema.STEP)}="token"'
-    await_growth(prometheus, f"{prometheus_name(schema.FLOW_RUNS)}{{{of_flow}}}", _RUNS)
-    await_growth(prometheus, f"{prometheus_name(schema.STEP_RUNS)}{{{of_step}}}", _RUNS)
-    for metric in (schema.FLOW_DURATION, schema.AUTH_TIME, schema.API_TIME):
-        await_growth(prometheus, f"{prometheus_name(metric)}_count{{{of_flow}}}", seen)
-    await_growth(prometheus, f"{prometheus_name(schema.STEP_DURATION)}_count{{{of_step}}}", seen)
-    await_whole_trace(jaeger, flows[-1])
-    assert_exemplar_leads_to(prometheus, {flow["trace_id"] for flow in flows}, begun)
-    completed = schema.FLOW_COMPLETED.name
-    events.wait(lambda: sum(record.event_name == completed for record in events.records) == _RUNS)
+    probe = estate.probe(tmp_path, start_gateway(OTELCOL_METRICS_EXPORTER=exporter).http)
+    cases = (
+        *estate.healthy,
+        *(case for case in estate.failing if case.flow.endswith(("-wrong-secret", "-refusing-api"))),
+    )
+    runs = [probe.once(*(case.flow for case in cases), **_ONE_SHOT) for _ in range(_RUNS)]
+    growth = Growth(stores.prometheus, probe.location)
+    for case in cases:
+        await_verdict(stores.prometheus, probe.location, case, _RUNS)
+        growth.await_runs(schema.FLOW_RUNS, _RUNS, **of_flow(case.flow))
+        growth.await_runs(schema.FLOW_DURATION, seen, **of_flow(case.flow))
+    for case in estate.healthy:
+        of_step = {**of_flow(case.flow), prometheus_label(schema.STEP): "token"}
+        growth.await_runs(schema.STEP_RUNS, _RUNS, **of_step)
+        growth.await_runs(schema.STEP_DURATION, seen, **of_step)
+        for metric in (schema.AUTH_TIME, schema.API_TIME):
+            growth.await_runs(metric, seen, **of_flow(case.flow))
+    for case in cases:
+        traces = {flows[case.flow]["trace_id"] for flows in runs}
+        found = exemplar_traces(stores.prometheus, probe.location, schema.FLOW_DURATION, case.flow, begun)
+        assert found <= traces
+        stores.events.wait(lambda case=case, traces=traces: set(runs_in(stores.events, case.flow)) == traces)  # type: ignore[misc]
+        assert len(runs_in(stores.events, case.flow)) == _RUNS
+        await_whole_trace(
+            stores.jaeger, next(flows[case.flow] for flows in runs if flows[case.flow]["trace_id"] in found)
+        )
 
 
-_ONLY_ON_FAILURES = {schema.ERROR_TYPE, schema.BLAME, schema.COUNTS}
+@dataclass(frozen=True)
+class Growth:
+    """What Prometheus says of how the series of one probe have grown.
 
-
-def await_growth(prometheus: Prometheus, series: str, seen: int) -> None:
-    """Wait until the samples differ by what was seen of the runs, and increase() over the last hour says so.
-
-    increase() guesses beyond the first and the last sample, which could hide a lost run: hence the difference. Where the
-    first run is not seen, the guess may or may not make up for it: then nothing is asked of it.
+    increase() guesses beyond the first and the last sample, which could hide a lost run: hence the difference, too. Where
+    the first run is not seen, the guess may or may not make up for it: then nothing is asked of it.
     """
-    wanted = {f"sum(max_over_time({series}[1h])) - sum(min_over_time({series}[1h]))": seen}
-    if seen == _RUNS:
-        wanted[f"round(sum(increase({series}[1h])))"] = _RUNS
-    for expression, number in wanted.items():
 
-        def look(asked: str = expression, awaited: int = number) -> bool:
-            found = prometheus.query(asked)
-            return bool(found) and found[0][1] == awaited
+    prometheus: Prometheus
+    location: str
 
-        eventually(look, 20, f"{expression} of {number}; it is {prometheus.query(expression)}")
+    def await_runs(self, metric: Metric, seen: int, **labels: str) -> None:
+        """Wait until the samples differ by what was seen of the runs, and increase() over the last hour says so."""
+        count = "_count" if metric.instrument is Instrument.HISTOGRAM else ""
+        series = selector(prometheus_name(metric) + count, self.location, **labels)
+        wanted = {f"sum(max_over_time({series}[1h])) - sum(min_over_time({series}[1h]))": seen}
+        if seen == _RUNS:
+            wanted[f"round(sum(increase({series}[1h])))"] = _RUNS
+        for expression, number in wanted.items():
+
+            def look(asked: str = expression, awaited: int = number) -> bool:
+                found = self.prometheus.query(asked)
+                return bool(found) and found[0][1] == awaited
+
+            eventually(look, 20, f"{expression} of {number}; it is {self.prometheus.query(expression)}")
 
 
-def assert_exemplar_leads_to(prometheus: Prometheus, traces: set[str], begun: float) -> None:
-    """A histogram made from spans has an exemplar whose trace is one of these."""
-    found = prometheus.exemplars(f"{prometheus_name(schema.FLOW_DURATION)}_bucket", begun, time.time() + 60)
-    assert found
-    assert {exemplar["labels"]["trace_id"] for exemplar in found} <= traces
-
-
-def test_the_gateway_names_the_pod(start_gateway: StartCollector, jaeger: Jaeger, make_probe: MakeProbe) -> None:
+def test_the_gateway_names_the_pod(
+    estate: Estate, start_gateway: StartCollector, jaeger: Jaeger, tmp_path: Path
+) -> None:
     """A span whose resource has the pod's uid gets the names of pod, namespace and CronJob."""
-    flow = make_probe(start_gateway().http).once(**_ONE_SHOT)
+    name = estate.healthy[0].flow
+    flow = estate.probe(tmp_path, start_gateway().http).once(name, **_ONE_SHOT)[name]
     spans = eventually(lambda: jaeger.spans(flow["trace_id"]), 15, "trace")
     wanted = {"k8s.pod.name": POD, "k8s.namespace.name": NAMESPACE, "k8s.cronjob.name": CRONJOB}
     assert wanted.items() <= spans[0]["resource"].items()
 
 
 def test_the_sidecar_drains_before_it_stops(
-    start_gateway: StartCollector,
-    start_collector: StartCollector,
-    prometheus: Prometheus,
-    jaeger: Jaeger,
-    events: Inbox,
-    make_probe: MakeProbe,
+    estate: Estate, start_gateway: StartCollector, start_collector: StartCollector, stores: Stores, tmp_path: Path
 ) -> None:
-    """A sidecar that is told to stop right after a run has passed everything on: trace, gauges and events."""
+    """A sidecar that is told to stop right after a run has passed everything on, and the gateway makes metrics of it."""
     gateway = start_gateway()
     sidecar = start_collector("sidecar.yaml", name="sidecar", environment={"OTELCOL_GATEWAY": gateway.grpc})
-    flow = make_probe(sidecar.http).once(**_ONE_SHOT)
+    probe = estate.probe(tmp_path, sidecar.http)
+    with estate.instrumented(sidecar.http):
+        flows = probe.once(**_ONE_SHOT)
     assert sidecar.stop() == 0
-    await_whole_trace(jaeger, flow)
-    await_metric(prometheus, schema.FLOW_UP, wanted=schema.FLOW_UP.all_attributes)
-    events.wait(lambda: any(r.event_name == schema.FLOW_COMPLETED.name for r in events.records))
+    stores.await_one_shot(estate, probe, flows)
 
 
 def test_the_gateway_forgets_nothing_when_it_dies_while_a_store_is_away(
-    start_gateway: StartCollector, events: Inbox, make_probe: MakeProbe
+    estate: Estate, start_gateway: StartCollector, events: Inbox, tmp_path: Path
 ) -> None:
-    """What a store did not take is on disk: after a crash and a restart every event arrives."""
+    """What a store did not take is on disk: after a crash and a restart every event of every flow arrives."""
     events.mode = "503"
     first = start_gateway()
-    flow = make_probe(first.http).once(**_ONE_SHOT)
+    flows = estate.probe(tmp_path, first.http).once(**_ONE_SHOT)
     events.wait(lambda: bool(events.bodies), 15)
     first.kill()
     events.mode = "ok"
     start_gateway()
-    events.wait(lambda: any(r.trace_id.hex() == flow["trace_id"] for r in events.records), 30)
-    names = [r.event_name for r in events.records]
-    assert names.count(schema.FLOW_COMPLETED.name) >= 1
-    assert {schema.AUDIT_ISSUED.name, schema.AUDIT_VALIDATED.name} <= set(names)
+    wanted = {flow["trace_id"] for flow in flows.values()}
+    events.wait(lambda: wanted <= {r.trace_id.hex() for r in events.records}, 30)
+    for case in estate.cases:
+        names = {r.event_name for r in events.records if r.trace_id.hex() == flows[case.flow]["trace_id"]}
+        assert names == case.all_events, case.flow
 
 
-def test_tail_sampling_keeps_the_failed_and_drops_the_healthy(
-    start_collector: StartCollector, jaeger: Jaeger, make_probe: MakeProbe, demo: Demo
+def test_tail_sampling_keeps_what_matters_and_drops_the_healthy(
+    estate: Estate, start_collector: StartCollector, jaeger: Jaeger, tmp_path: Path
 ) -> None:
-    """Behind the load balancer, with no share for the healthy, only the trace of the failed run reaches the store."""
-    settings = {"OTELCOL_TRACES": jaeger.otlp, "OTELCOL_DECISION_WAIT": "1s", "OTELCOL_KEEP_PERCENT": "0",
+    """Behind the load balancer, with no share for the healthy: traces of failures and of changed keys reach the store."""
+    settings = {"OTELCOL_TRACES": jaeger.otlp, "OTELCOL_DECISION_WAIT": "2s", "OTELCOL_KEEP_PERCENT": "0",
                 "OTELCOL_SLOW_MS": "60000"}  # fmt: skip
     sampler = start_collector("tail-sampling.yaml", name="sampler", environment=settings)
     host, port = sampler.grpc.split(":")
-    balancer = start_collector(
-        "load-balancer.yaml",
-        name="balancer",
-        environment={"OTELCOL_SAMPLERS": host, "OTELCOL_SAMPLERS_PORT": port},
-    )
-    traces_only = {"OTEL_METRICS_EXPORTER": "none", "OTEL_LOGS_EXPORTER": "none"}
-    probe = make_probe(balancer.http)
-    healthy = probe.once(**traces_only)
-    demo.set_faults(["wrong-audience"])
-    failed = probe.once(**traces_only)
-    assert (healthy["outcome"], failed["outcome"]) == ("pass", "fail")
-    await_whole_trace(jaeger, failed)
-    assert jaeger.spans(healthy["trace_id"]) == []
+    to_samplers = {"OTELCOL_SAMPLERS": host, "OTELCOL_SAMPLERS_PORT": port}
+    balancer = start_collector("load-balancer.yaml", name="balancer", environment=to_samplers)
+    own = {
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_LOGS_EXPORTER": "none",
+        "OTELPROBE_STATE_DIR": str(tmp_path / "state"),
+    }
+    probe = estate.probe(tmp_path, balancer.http)
+    healthy = [case.flow for case in estate.healthy]
+    with estate.instrumented(balancer.http):
+        first = probe.once(**own)
+        estate.rotate()
+        rotated = probe.once(*healthy, **own)
+    for case in estate.failing:
+        assert_verdict(case, first[case.flow])
+        await_whole_trace(jaeger, first[case.flow])
+    for name in healthy:
+        assert rotated[name]["outcome"] == "pass"
+        await_whole_trace(jaeger, rotated[name])
+        await_own_span_of_the_api(jaeger, rotated[name])
+        assert (first[name]["outcome"], jaeger.spans(first[name]["trace_id"])) == ("pass", [])
 
 
 def test_prometheus_can_scrape(
-    start_collector: StartCollector, jaeger: Jaeger, events: Inbox, make_probe: MakeProbe, demo: Demo, tmp_path: Path
+    estate: Estate, start_collector: StartCollector, jaeger: Jaeger, events: Inbox, tmp_path: Path
 ) -> None:
-    """A Prometheus that fetches has every metric under the same name, the same labels, and exemplars."""
+    """A Prometheus that fetches has everything under the same names and labels, and exemplars."""
     (port,) = free_ports(1)
     address = f"127.0.0.1:{port}"
     environment = {"OTELCOL_SCRAPE": address, "OTELCOL_TRACES": jaeger.otlp, "OTELCOL_LOKI": events.endpoint}
@@ -248,18 +348,72 @@ def test_prometheus_can_scrape(
     config.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": [job]}), encoding="utf-8")
     with told_in_one_line():
         prometheus = Prometheus(tmp_path, config=config)
-    with prometheus, make_probe(running.http).run():
-        begun = time.time()
-        await_every_metric(prometheus, demo)
-        assert prometheus.exemplars(f"{prometheus_name(schema.FLOW_DURATION)}_bucket", begun, time.time() + 60)
-    events.wait(lambda: any(r.event_name == schema.FLOW_FAILED.name for r in events.records))
+    begun = time.time()
+    probe = estate.probe(tmp_path, running.http)
+    with prometheus, probe.run():
+        Stores(prometheus, jaeger, events).await_long_lived(estate, probe, begun)
+
+
+def test_all_in_one_feeds_every_store_and_the_terminal(
+    estate: Estate, start_collector: StartCollector, stores: Stores, tmp_path: Path
+) -> None:
+    """One collector for a laptop brings all of both providers' flows to every store, to a file and to the terminal."""
+    running, file = start_all_in_one(start_collector, stores, tmp_path)
+    begun = time.time()
+    probe = estate.probe(tmp_path, running.http)
+    with estate.instrumented(running.http), probe.run():
+        stores.await_long_lived(estate, probe, begun)
+        flows = estate.probe(tmp_path, running.http).once(**_ONE_SHOT)
+        stores.await_traces_and_events(estate, flows)
+    text = eventually(lambda: file.exists() and file.read_text(encoding="utf-8"), 10, "file of events")
+    eventually(
+        lambda: all(f["trace_id"] in file.read_text(encoding="utf-8") for f in flows.values()),
+        10,
+        "events of all flows",
+    )
+    printed = running.log.read_text(encoding="utf-8")
+    assert '"otelcol.signal": "traces"' in printed
+    for told in (text, printed):
+        assert_no_secret(told)
+
+
+def start_all_in_one(start_collector: StartCollector, stores: Stores, folder: Path) -> tuple[Collector, Path]:
+    """Start all-in-one.yaml in front of the stores; give it and the file of its events."""
+    file = folder / "events.jsonl"
+    environment = {
+        "OTELCOL_TRACES": stores.jaeger.otlp,
+        "OTELCOL_PROMETHEUS_OTLP": stores.prometheus.otlp,
+        "OTELCOL_LOKI": stores.events.endpoint,
+        "OTELCOL_EVENTS_FILE": str(file),
+    }
+    return start_collector("all-in-one.yaml", environment=environment), file
+
+
+def test_the_demo_of_compose_feeds_every_store(start_collector: StartCollector, stores: Stores, tmp_path: Path) -> None:
+    """demo.sh as compose.yaml starts it: trace in Jaeger, metrics in Prometheus, events in Loki's place."""
+    running, _ = start_all_in_one(start_collector, stores, tmp_path)
+    location = f"compose-{secrets.token_hex(4)}"
+    settings = {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "OTELPROBE_LISTEN": "none",
+        "OTELPROBE_START_JITTER": "0s",
+        "OTELPROBE_LOCATION": location,
+        "OTEL_EXPORTER_OTLP_ENDPOINT": running.http,
+        "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+    }
+    script = collector.CONFIGS / "demo.sh"
+    with Process("demo.sh", ["sh", script], log=tmp_path / "demo.log", environment=settings):
+        for metric in (schema.FLOW_UP, schema.STEP_DURATION):
+            await_metric(stores.prometheus, location, metric, wanted=metric.all_attributes)
+        (trace_id,) = eventually(lambda: runs_in(stores.events, "demo")[:1], 20, "event of the demo's flow")
+    eventually(lambda: stores.jaeger.spans(trace_id), 10, "trace of the event")
 
 
 @pytest.fixture
 def vendor_settings(tmp_path: Path) -> dict[str, str]:
     """Give the settings of vendor-otlp.yaml that both ways of saying who you are need."""
     key = tmp_path / "api-key"
-    key.write_text("key-of-the-vendor\n", encoding="utf-8")
+    key.write_text("vendor-key-canary\n", encoding="utf-8")
     return {"OTELCOL_QUEUE_DIR": str(tmp_path / "queue"), "OTELCOL_VENDOR_API_KEY_FILE": str(key)}
 
 
@@ -273,23 +427,29 @@ def tls_settings(vendor: Vendor) -> dict[str, str]:
     }
 
 
-def await_all_signals(vendor: Vendor, trace_id: str) -> None:
-    """Wait until the vendor has the trace, metrics and events, all by a caller that it knows."""
+def await_all_signals(vendor: Vendor, estate: Estate, flows: Mapping[str, Mapping[str, Any]]) -> None:
+    """Wait until the vendor has every span, the gauges and the events of every flow, all by a caller that it knows."""
     inbox = vendor.inbox
-    inbox.wait(lambda: any(span.trace_id.hex() == trace_id for span in inbox.spans), 20)
-    inbox.wait(lambda: bool(inbox.points(schema.FLOW_UP.name)), 20)
-    inbox.wait(lambda: any(r.event_name == schema.FLOW_COMPLETED.name for r in inbox.records), 20)
+    for case in estate.cases:
+        flow = flows[case.flow]
+        assert_verdict(case, flow)
+        spans = {attempt["span_id"] for step in flow["steps"] for attempt in step["http"]}
+        spans |= {step["span_id"] for step in flow["steps"]}
+        inbox.wait(lambda spans=spans: spans <= {span.span_id.hex() for span in inbox.spans}, 20)  # type: ignore[misc]
+        await_events(inbox, case, flow["trace_id"])
+    inbox.wait(lambda: set(flows) <= {attributes(p)[schema.FLOW.name] for p in inbox.points(schema.FLOW_UP.name)}, 20)
     assert vendor.refused == 0
+    assert_no_secret(b"".join(inbox.bodies))
 
 
 @pytest.mark.parametrize(
-    ("scheme", "header"), [("", "key-of-the-vendor"), ("Api-Token", "Api-Token key-of-the-vendor")]
+    ("scheme", "header"), [("", "vendor-key-canary"), ("Api-Token", "Api-Token vendor-key-canary")]
 )
 def test_a_vendor_that_wants_a_key_gets_everything(
     scheme: str,
     header: str,
+    estate: Estate,
     start_collector: StartCollector,
-    make_probe: MakeProbe,
     vendor_settings: dict[str, str],
     tmp_path: Path,
 ) -> None:
@@ -298,62 +458,57 @@ def test_a_vendor_that_wants_a_key_gets_everything(
     settings = vendor_settings | tls_settings(vendor) | {"OTELCOL_VENDOR_SCHEME": scheme}
     try:
         running = start_collector("vendor-otlp.yaml", environment=settings)
-        await_all_signals(vendor, make_probe(running.http).once()["trace_id"])
+        await_all_signals(vendor, estate, estate.probe(tmp_path, running.http).once())
     finally:
         vendor.stop()
 
 
+@pytest.mark.parametrize("name", ["keycloak", "oidc-provider"])
 def test_a_vendor_that_wants_oauth_gets_everything(
-    start_collector: StartCollector, make_probe: MakeProbe, demo: Demo, vendor_settings: dict[str, str], tmp_path: Path
+    name: str, estate: Estate, start_collector: StartCollector, vendor_settings: dict[str, str], tmp_path: Path
 ) -> None:
-    """All signals arrive with a token that the collector fetched by client credentials from a real provider."""
+    """All signals arrive with a token that the collector fetched by client credentials, and that the provider has signed."""
+    (side,) = (side for side in estate.sides if side.name == name)
+    known = Verifier(side.issuer)
     secret = tmp_path / "client-secret"
-    secret.write_text(demo.client_secret, encoding="utf-8")
+    secret.write_text(side.secret, encoding="utf-8")
+    estate.oidc.change(
+        resource=RESOURCE
+    )  # the collector's extension asks for no resource: without it tokens are opaque
     oauth = {
         "OTELCOL_VENDOR_EXPORTER": "otlphttp/oauth",
-        "OTELCOL_VENDOR_TOKEN_URL": f"{demo.issuer}/token",
-        "OTELCOL_VENDOR_CLIENT_ID": demo.client_id,
+        "OTELCOL_VENDOR_TOKEN_URL": known.token_endpoint,
+        "OTELCOL_VENDOR_CLIENT_ID": "otelprobe",
         "OTELCOL_VENDOR_CLIENT_SECRET_FILE": str(secret),
-        "OTELCOL_VENDOR_SCOPE": "orders:read",
-        "OTELCOL_VENDOR_TOKEN_CA_FILE": str(demo.ca_file),
+        "OTELCOL_VENDOR_SCOPE": "profile" if name == "keycloak" else "orders:read",
     }
-    vendor = Vendor(tmp_path, lambda authorization: authorization.startswith("Bearer eyJ"))
+    vendor = Vendor(tmp_path, known.welcomes)
     try:
         running = start_collector("vendor-otlp.yaml", environment=vendor_settings | tls_settings(vendor) | oauth)
-        await_all_signals(vendor, make_probe(running.http).once()["trace_id"])
+        await_all_signals(vendor, estate, estate.probe(tmp_path, running.http).once())
     finally:
         vendor.stop()
 
 
-def test_all_in_one_feeds_every_store_and_the_terminal(
-    start_collector: StartCollector, prometheus: Prometheus, jaeger: Jaeger, events: Inbox, tmp_path: Path
-) -> None:
-    """The demo as compose.yaml starts it: trace in Jaeger, metrics in Prometheus, events in Loki's place and in a file."""
-    file = tmp_path / "events.jsonl"
-    environment = {
-        "OTELCOL_TRACES": jaeger.otlp,
-        "OTELCOL_PROMETHEUS_OTLP": prometheus.otlp,
-        "OTELCOL_LOKI": events.endpoint,
-        "OTELCOL_EVENTS_FILE": str(file),
-    }
-    running = start_collector("all-in-one.yaml", environment=environment)
-    settings = {
-        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
-        "OTELPROBE_LISTEN": "none",
-        "OTELPROBE_START_JITTER": "0s",
-        "OTELPROBE_LOCATION": LOCATION,
-        "OTEL_EXPORTER_OTLP_ENDPOINT": running.http,
-        "OTEL_METRIC_EXPORT_INTERVAL": "1000",
-    }
-    script = collector.CONFIGS / "demo.sh"
-    with Process("demo.sh", ["sh", script], log=tmp_path / "demo.log", environment=settings):
-        await_metric(prometheus, schema.FLOW_UP, wanted=schema.FLOW_UP.all_attributes)
-        await_metric(prometheus, schema.STEP_DURATION, wanted=schema.STEP_DURATION.all_attributes)
-        events.wait(lambda: any(r.event_name == schema.FLOW_COMPLETED.name for r in events.records))
-    trace_id = next(r.trace_id.hex() for r in events.records if r.event_name == schema.FLOW_COMPLETED.name)
-    assert eventually(lambda: jaeger.spans(trace_id), 10, "trace of the event")
-    eventually(lambda: file.exists() and trace_id in file.read_text(encoding="utf-8"), 10, "event in the file")
-    assert '"otelcol.signal": "traces"' in running.log.read_text(encoding="utf-8")
+class Verifier:
+    """What a vendor knows of the provider whose tokens it takes."""
+
+    def __init__(self, issuer: str) -> None:
+        with session() as http:
+            self._metadata = http.get(f"{issuer}/.well-known/openid-configuration", timeout=10).json()
+            keys = http.get(self._metadata["jwks_uri"], timeout=10).json()["keys"]
+        self._keys = {key["kid"]: jwt.PyJWK(key) for key in keys if key.get("use") != "enc"}
+        self.token_endpoint = str(self._metadata["token_endpoint"])
+
+    def welcomes(self, authorization: str) -> bool:
+        """Tell whether an Authorization header has a token of the provider for the audience `orders`."""
+        scheme, _, token = authorization.partition(" ")
+        try:
+            key = self._keys[jwt.get_unverified_header(token)["kid"]]
+            jwt.decode(token, key, algorithms=["RS256"], audience="orders", issuer=self._metadata["issuer"])
+        except (jwt.PyJWTError, KeyError):
+            return False
+        return scheme == "Bearer"
 
 
 _JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJjYW5hcnkifQ.c2lnbmF0dXJlLWNhbmFyeQ"
@@ -393,21 +548,6 @@ def test_the_gateway_redacts_credentials_and_nothing_of_ours(
         assert "canary" not in told
         assert _JWT.split(".")[1] not in told
         assert all(key in told for key in leaks)
-
-
-def test_failed_one_shot_runs_say_why_and_whose_fault(
-    start_gateway: StartCollector, prometheus: Prometheus, make_probe: MakeProbe, demo: Demo
-) -> None:
-    """The first failure of a one-shot flow raises its counter from zero, with reason, blame and objective as labels."""
-    demo.set_faults(["wrong-audience"])
-    probe = make_probe(start_gateway().http)
-    flow = probe.once(**_ONE_SHOT)
-    assert (flow["outcome"], flow["failed_step"]) == ("fail", "verify")
-    for metric in (schema.FLOW_RUNS, schema.VALIDATION_FAILURES):
-        await_metric(prometheus, metric, wanted=metric.all_attributes)
-        error = f'{prometheus_label(schema.ERROR_TYPE)}="{flow["reason"]}"'
-        grown = f"increase({prometheus_name(metric)}{{{error}}}[1h]) > 0"
-        eventually(functools.partial(prometheus.query, grown), 15, grown)
 
 
 @pytest.mark.parametrize("name", ["flow", "step", "http", "auth", "api", "phase"])

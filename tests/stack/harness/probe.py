@@ -1,64 +1,59 @@
-"""otelprobe as people run it: the command line in a process of its own, against the embedded demo."""
+"""otelprobe as people run it: the command line in a process of its own, with a flow file and an OTLP endpoint."""
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
-from otelprobe.demo import flow_yaml
 from tests.stack.harness.process import Process
-
-if TYPE_CHECKING:
-    from otelprobe.demo.server import Demo
-
-LOCATION = "stack-test"
 
 
 class Probe:
-    """A flow of the demo and where its telemetry goes."""
+    """Flows and where their telemetry goes. `location` is on every series, and no other probe has it."""
 
-    def __init__(self, demo: "Demo", folder: Path, *, flow: str, endpoint: str, every: str = "1s") -> None:
-        told = yaml.safe_load(flow_yaml(demo))
-        told["flows"][0] |= {"name": flow, "every": every}
-        self.flow = flow
+    def __init__(self, folder: Path, told: Mapping[str, Any], environment: Mapping[str, str], endpoint: str) -> None:
+        self.location = f"stack-{secrets.token_hex(4)}"
         self.folder = folder
-        self.file = folder / f"{flow}.yaml"
-        self.file.write_text(yaml.safe_dump(told), encoding="utf-8")
+        self.file = folder / f"{self.location}.yaml"
+        self.file.write_text(yaml.safe_dump(dict(told), sort_keys=False), encoding="utf-8")
         self._environment = {
-            **demo.environment,
-            "OTELPROBE_LOCATION": LOCATION,
+            **environment,
+            "OTELPROBE_LOCATION": self.location,
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
             "OTEL_METRIC_EXPORT_INTERVAL": "1000",
         }
 
-    def once(self, **environment: str) -> dict[str, Any]:
-        """Run the flow as a CronJob would; give its part of the JSON report. Everything must have been delivered."""
+    def once(self, *flows: str, **environment: str) -> dict[str, dict[str, Any]]:
+        """Run flows (default: all) as a CronJob would; give their part of the JSON report. All must have been delivered."""
+        chosen = [word for flow in flows for word in ("--flow", flow)]
+        command = [sys.executable, "-m", "otelprobe", "once", str(self.file), "--output", "json", "--require-delivery"]
         done = subprocess.run(
-            [sys.executable, "-m", "otelprobe", "once", str(self.file), "--output", "json", "--require-delivery"],
+            [*command, *chosen],
             env={**os.environ, **self._environment, **environment},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=120,
             check=False,
         )
         assert done.stdout, done.stderr[-500:]
+        assert "canary" not in done.stdout + done.stderr
         report = json.loads(done.stdout)
         assert report["exit_code"] in {0, 1}, (report["delivery"], done.stderr)
         assert all(not counts.get("failed") for counts in report["delivery"].values()), report["delivery"]
-        flow: dict[str, Any] = report["flows"][0]
-        return flow
+        return {flow["flow"]: flow for flow in report["flows"]}
 
-    def run(self, environment: Mapping[str, str] | None = None) -> Process:
+    def run(self, **environment: str) -> Process:
         """Start `otelprobe run`; the caller stops it."""
         command = [sys.executable, "-m", "otelprobe", "run", str(self.file), "--listen", "none", "--start-jitter", "0s"]
         return Process(
             "otelprobe",
             command,
-            log=self.folder / "otelprobe.log",
-            environment={"PYTHONPATH": str(Path.cwd()), **self._environment, **(environment or {})},
+            log=self.folder / f"{self.location}.log",
+            environment={"PYTHONPATH": str(Path.cwd()), **self._environment, **environment},
         )
