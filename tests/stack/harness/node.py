@@ -45,12 +45,13 @@ def script(source: Path, name: str, folder: Path) -> Path:
 
 
 class Told(Process):
-    """A server that is configured by STACK_CONFIG and whose first line of output says where it is, both as JSON."""
+    """A server that is configured by STACK_CONFIG and whose first line of JSON says where it is. It may grumble before."""
 
     def __init__(self, name: str, command: Sequence[str | Path], config: Mapping[str, Any], *, log: Path) -> None:
         super().__init__(name, command, log=log, environment={"STACK_CONFIG": json.dumps(config)}, tied=True)
-        self.wait_until(lambda: "\n" in self._output(), _READY_SECONDS)
-        self.told: Mapping[str, Any] = json.loads(self._output().splitlines()[0])
+        self.wait_until(lambda: self._line() is not None, _READY_SECONDS)
+        self.told: Mapping[str, Any] = json.loads(self._line() or "{}")
 
-    def _output(self) -> str:
-        return self.log.read_text(encoding="utf-8", errors="replace")
+    def _line(self) -> str | None:
+        lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        return next((line for line in lines if line.startswith("{") and line.endswith("\n")), None)
