@@ -19,7 +19,7 @@ from typing import Any
 from otelprobe.telemetry.delivery import Signal, Tally
 from otelprobe.telemetry.settings import QueueSettings
 from otelprobe.telemetry.sinks import Answer, Sink
-from otelprobe.telemetry.spool import Spool
+from otelprobe.telemetry.spool import Spool, Spooled
 
 _LOG = logging.getLogger(__name__)
 _REPLAY_AT_ONCE = 50
@@ -151,18 +151,26 @@ class Courier:
         self._tally.add(self.signal, "failed", items)
 
     def replay(self) -> None:
-        """Send what waits in the spool, oldest first, until one fails."""
+        """Send what waits in the spool until one fails. The collector takes data: it was just asked."""
         if self._spool is None:
             return
-        for _, spooled in zip(range(_REPLAY_AT_ONCE), self._spool.waiting(self.signal), strict=False):
+        for _, spooled in zip(range(_REPLAY_AT_ONCE), self._spool.due(self.signal), strict=False):
             body = self._spool.read(spooled)
             if body is None:
                 continue
             answer = self._send_again(body)
             if not (answer.ok or answer.permanent):
+                if answer.refused:
+                    self._note_refusal(self._spool, spooled, answer.why)
                 return
             if self._spool.remove(spooled):
                 self._tally.add(self.signal, "replayed" if answer.ok else "failed", spooled.items)
+
+    def _note_refusal(self, spool: Spool, spooled: Spooled, why: str) -> None:
+        aside = spool.refused(spooled)
+        if aside is not None:
+            self._tally.add(self.signal, "failed", spooled.items)
+            _LOG.warning("%s of the spool are refused for ever: %s; put aside as %s", self.signal.value, why, aside)
 
     def _send_again(self, body: bytes) -> Answer:
         try:

@@ -44,13 +44,14 @@ _PROTOBUF = "application/x-protobuf"
 class Answer:
     """What became of one request: `rejected` items of an accepted one, `permanent` if the data itself was refused.
 
-    `why` is prose for the operator's log on a failure.
+    `why` is prose for the operator's log on a failure; `refused` says that a collector answered, and not with a yes.
     """
 
     ok: bool
     rejected: int = 0
     permanent: bool = False
     why: str = ""
+    refused: bool = False
 
 
 class Sink(Protocol):
@@ -123,7 +124,8 @@ class _Seen:
         if ok:
             return Answer(ok, self.rejected)
         why = self.fault or ("" if self.status is None else f"the collector answers {self.status}")
-        return Answer(ok, self.rejected, self.status in _PERMANENT, why)
+        refused = self.status is not None and not self.fault
+        return Answer(ok, self.rejected, self.status in _PERMANENT, why, refused)
 
 
 _EXPORTERS = {

@@ -38,10 +38,11 @@ def attributes(item: Any) -> dict[str, Any]:
 
 
 class Inbox:
-    """What arrived, decoded on request. `mode` may be changed while it runs."""
+    """What arrived, decoded on request. `mode` may be changed while it runs; requests that hold `poison` get a 503."""
 
     def __init__(self, mode: str) -> None:
         self.mode = mode
+        self.poison: bytes | None = None
         self.requests: dict[str, list[Any]] = {s: [] for s in REQUESTS}
         self.bodies: list[bytes] = []
         self.paths: list[str] = []
@@ -55,9 +56,12 @@ class Inbox:
             self.bodies.append(body)
             self.paths.append(signal)
             self.headers.append(headers)
-            if self.mode in {"ok", "partial"}:
+            if self.mode_for(body) in {"ok", "partial"}:
                 self.requests[signal].append(REQUESTS[signal].FromString(body))
             self.arrived.notify_all()
+
+    def mode_for(self, body: bytes) -> str:
+        return "503" if self.poison is not None and self.poison in body else self.mode
 
     def wait(self, ready: Any, seconds: float = 10.0) -> None:
         with self.arrived:
@@ -113,9 +117,9 @@ def _handler(inbox: Inbox) -> type[BaseHTTPRequestHandler]:
                 inbox.release.wait(30)
                 self.close_connection = True
                 return
-            self._reply(signal)
+            self._reply(signal, inbox.mode_for(body))
 
-        def _reply(self, signal: str) -> None:
+        def _reply(self, signal: str, mode: str) -> None:
             replies = {
                 "ok": (200, "application/x-protobuf", inbox.response(signal).SerializeToString()),
                 "partial": (200, "application/x-protobuf", inbox.response(signal).SerializeToString()),
@@ -125,7 +129,7 @@ def _handler(inbox: Inbox) -> type[BaseHTTPRequestHandler]:
                 "302": (302, "text/plain", b""),
                 "html": (200, "text/html", b"<html>portal</html>"),
             }
-            status, media_type, body = replies[inbox.mode]
+            status, media_type, body = replies[mode]
             self.send_response(status)
             self.send_header("Content-Type", media_type)
             self.send_header("Content-Length", str(len(body)))
@@ -173,8 +177,9 @@ def grpc_receiver(mode: str = "ok") -> Iterator[Inbox]:
             inbox.take(signal, request, dict(context.invocation_metadata()))
             if inbox.mode == "hang":
                 inbox.release.wait(30)
-            if inbox.mode in codes:
-                context.abort(codes[inbox.mode], "refused by the test")
+            mode = inbox.mode_for(request)
+            if mode in codes:
+                context.abort(codes[mode], "refused by the test")
             return inbox.response(signal)
 
         return grpc.unary_unary_rpc_method_handler(

@@ -196,6 +196,30 @@ def test_a_long_lived_prober_sends_the_spool_after_the_collector_is_back(tmp_pat
 
 
 @PROTOCOLS
+def test_a_spooled_request_that_is_refused_for_ever_holds_nothing_up(protocol, tmp_path, caplog):
+    """One that the collector answers with 5xx while it takes others: the rest is sent, and in the end it is put aside."""
+    receiver = http_receiver if protocol == "http/protobuf" else grpc_receiver
+    poisoned = tmp_path / "00000000000000000001-1-1.traces.7.otlp"
+    poisoned.write_bytes(b"poison")
+    with receiver("503") as inbox:
+        lost = once(settings(inbox.endpoint, protocol, spool=tmp_path))
+        assert lost.signals["traces"].spooled > 0
+        inbox.mode, inbox.poison = "ok", b"poison"
+        counts = [once(settings(inbox.endpoint, protocol, spool=tmp_path)).signals["traces"] for _ in range(6)]
+    assert [(c.replayed, c.failed) for c in counts[:4]] == [(0, 0), (lost.signals["traces"].spooled, 0), (0, 0), (0, 0)]
+    assert [c.failed for c in counts[4:]] == [7, 0]
+    assert [path.name for path in tmp_path.iterdir()] == [poisoned.with_suffix(".rejected").name]
+    assert caplog.text.count("traces of the spool are refused for ever: the collector answers") == 1
+
+
+def once(how):
+    """Publish one run and close."""
+    telemetry = Telemetry(how, clock=clock)
+    telemetry.publish(passed())
+    return telemetry.close()
+
+
+@PROTOCOLS
 def test_no_prose_and_no_credential_leaves_in_spans_or_metrics(protocol):
     """A detail goes out in events only, and the exporter's own credential in no body at all."""
     with RECEIVERS[protocol]() as inbox:
