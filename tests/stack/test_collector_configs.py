@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 import pytest
@@ -51,7 +52,7 @@ from tests.stack.telemetry_checks import (
 )
 from tests.telemetry.receiver import Inbox, attributes
 
-_OTHERS = {"compose.yaml", "loki.yaml", "grafana-datasources.yaml"}
+_OTHERS = {"compose.yaml", "loki.yaml"}
 FILES = sorted(path.name for path in collector.CONFIGS.glob("*.yaml") if path.name not in _OTHERS)
 _RUNS = 20
 _ONE_SHOT = {"OTEL_RESOURCE_ATTRIBUTES": f"k8s.pod.uid={POD_UID}"}
@@ -567,17 +568,61 @@ def seconds(duration: str) -> float:
     raise AssertionError(duration)
 
 
+def compose() -> dict[str, Any]:
+    """Give the services of compose.yaml."""
+    services: dict[str, Any] = yaml.safe_load((collector.CONFIGS / "compose.yaml").read_text(encoding="utf-8"))[
+        "services"
+    ]
+    return services
+
+
+def mounts() -> dict[str, Path]:
+    """Give what compose.yaml mounts of this repository, by the place in a container."""
+    told = [mount.split(":") for service in compose().values() for mount in service.get("volumes", ())]
+    return {inside: collector.CONFIGS / source for source, inside, *_ in told if source.startswith(".")}
+
+
 def test_compose_uses_the_files_and_variables_that_are_there() -> None:
-    """Every file that compose.yaml mounts exists, and every variable that it sets is one that the collector's file reads."""
-    services = yaml.safe_load((collector.CONFIGS / "compose.yaml").read_text(encoding="utf-8"))["services"]
-    mounts = [mount.split(":")[0] for service in services.values() for mount in service.get("volumes", ())]
-    files = [mount for mount in mounts if mount.startswith(".")]
-    assert files
-    assert all((collector.CONFIGS / file).exists() for file in files)
+    """What compose.yaml mounts is there, and every variable that it sets is one that the collector's file reads."""
+    assert len(mounts()) == 9
+    boards = collector.CONFIGS.parent / "dashboards"
+    made = (boards / "grafana").is_dir()  # the folders of the boards come with the boards
+    missing = [
+        path for path in mounts().values() if not path.exists() and (made or boards not in path.resolve().parents)
+    ]
+    assert missing == []
     text = (collector.CONFIGS / "all-in-one.yaml").read_text(encoding="utf-8")
-    wanted = [name for name in services["collector"]["environment"] if name.startswith("OTELCOL_")]
+    wanted = [name for name in compose()["collector"]["environment"] if name.startswith("OTELCOL_")]
     assert wanted
     assert all(f"${{env:{name}:-" in text for name in wanted)
+
+
+def test_grafana_finds_the_stores_of_compose() -> None:
+    """Every data source is a service that compose.yaml starts, once, and links name data sources that exist."""
+    folder = mounts()["/etc/grafana/provisioning/datasources"]
+    sources = [
+        source for file in folder.glob("*.yaml") for source in yaml.safe_load(file.read_text("utf-8"))["datasources"]
+    ]
+    uids = [source["uid"] for source in sources]
+    assert len(set(uids)) == len(uids)
+    assert {urlsplit(source["url"]).hostname for source in sources} <= set(compose())
+    linked = [
+        link["datasourceUid"]
+        for source in sources
+        for links in ("exemplarTraceIdDestinations", "derivedFields")
+        for link in source.get("jsonData", {}).get(links, ())
+    ]
+    assert linked
+    assert set(linked) <= set(uids)
+
+
+def test_grafana_and_prometheus_look_where_compose_mounts() -> None:
+    """A folder of boards that Grafana is told of, and Prometheus' rules, are mounted."""
+    rules = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))["rule_files"]
+    assert {str(Path("/etc/prometheus", rule).parent) for rule in rules} <= set(mounts())
+    for file in mounts()["/etc/grafana/provisioning/dashboards"].glob("*.yaml"):
+        told = yaml.safe_load(file.read_text("utf-8"))["providers"]
+        assert {provider["options"]["path"] for provider in told} <= set(mounts()), file
 
 
 def test_promtool_takes_the_prometheus_file() -> None:
