@@ -138,10 +138,13 @@ class Stores:
             of_provider = {prometheus_label(schema.PROVIDER): side.name}
             asked = selector(prometheus_name(schema.KEY_CHANGES), probe.location, **of_provider, **added)
             eventually(lambda asked=asked: self.prometheus.query(f"{asked} > 0"), 30, asked)  # type: ignore[misc]
-        told = {
-            attributes(r)[schema.PROVIDER.name] for r in self.events.records if r.event_name == schema.JWKS_CHANGED.name
-        }
-        assert {side.name for side in estate.sides} <= told
+        sides = {side.name for side in estate.sides}
+        self.events.wait(
+            lambda: sides <= {attributes(record)[schema.PROVIDER.name] for record in self._changes_of_keys()}, 20
+        )
+
+    def _changes_of_keys(self) -> list[Any]:
+        return [record for record in self.events.records if record.event_name == schema.JWKS_CHANGED.name]
 
     def _await_ways_to_traces(self, estate: Estate, probe: Probe, begun: float) -> None:
         """From the exemplar of a histogram, and from an event, one gets to the trace of a run of that flow."""
