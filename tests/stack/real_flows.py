@@ -239,7 +239,7 @@ class Estate:
             ],
         }
 
-    def probe(self, folder: Path, endpoint: str, every: str = "2s") -> Probe:
+    def probe(self, folder: Path, endpoint: str, every: str = "5s") -> Probe:
         """Give otelprobe with every flow, sending to an endpoint."""
         return Probe(folder, self.flow_file(every), self.environment, endpoint)
 

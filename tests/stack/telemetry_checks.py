@@ -47,6 +47,9 @@ _ADDED = {
 }
 
 
+PATIENCE = 90.0
+"""Seconds to wait for what must come: nothing here measures time, and the machine may be busy with other things."""
+
 _SECRETS = re.compile(r"canary|eyJ[A-Za-z0-9_-]{12,}|-----BEGIN")
 """Every planted secret holds the word; every signed token starts like that."""
 
@@ -87,7 +90,7 @@ def assert_labels(found: Iterable[Mapping[str, str]], metric: Metric, wanted: It
 
 
 def await_metric(
-    prometheus: Prometheus, location: str, metric: Metric, *, wanted: Iterable[Attribute], seconds: float = 40
+    prometheus: Prometheus, location: str, metric: Metric, *, wanted: Iterable[Attribute], seconds: float = PATIENCE
 ) -> None:
     """Wait until Prometheus has the metric of a probe with every wanted label, then check its labels and look for secrets."""
     wanted = tuple(wanted)
@@ -103,7 +106,7 @@ def await_metric(
     assert_no_secret(json.dumps(found))
 
 
-def await_verdict(prometheus: Prometheus, location: str, case: Case, runs: int = 1, seconds: float = 40) -> None:
+def await_verdict(prometheus: Prometheus, location: str, case: Case, runs: int = 1, seconds: float = PATIENCE) -> None:
     """Wait until so many runs of a flow are counted under the verdict that it must come to, and find none under another."""
     name = prometheus_name(schema.FLOW_RUNS)
     told = {schema.FLOW_OUTCOME: "pass"}
@@ -125,7 +128,7 @@ def await_verdict(prometheus: Prometheus, location: str, case: Case, runs: int =
     assert [labels[outcome] for labels, _ in by_outcome] == [told[schema.FLOW_OUTCOME]], (case.flow, by_outcome)
 
 
-def await_whole_trace(jaeger: Jaeger, flow: Mapping[str, Any], seconds: float = 20) -> list[dict[str, Any]]:
+def await_whole_trace(jaeger: Jaeger, flow: Mapping[str, Any], seconds: float = PATIENCE) -> list[dict[str, Any]]:
     """Wait until the trace has the flow, every step and every HTTP attempt of the report, each under its parent; give it."""
     number = 1 + sum(1 + len(step["http"]) for step in flow["steps"])
 
@@ -146,7 +149,7 @@ def await_whole_trace(jaeger: Jaeger, flow: Mapping[str, Any], seconds: float = 
     return ours
 
 
-def await_own_span_of_the_api(jaeger: Jaeger, flow: Mapping[str, Any], seconds: float = 20) -> None:
+def await_own_span_of_the_api(jaeger: Jaeger, flow: Mapping[str, Any], seconds: float = PATIENCE) -> None:
     """Wait for the API's own span in a flow's trace: it hangs on the very request of the step `call`."""
     (call,) = (step for step in flow["steps"] if step["step"] == "call")
     wanted = call["http"][0]["span_id"]
@@ -171,7 +174,7 @@ def assert_verdict(case: Case, flow: Mapping[str, Any]) -> None:
         )
 
 
-def await_events(inbox: Inbox, case: Case, trace_id: str, seconds: float = 20) -> None:
+def await_events(inbox: Inbox, case: Case, trace_id: str, seconds: float = PATIENCE) -> None:
     """Wait for the events of one run in its trace; no others are there, and none that otelprobe does not know of."""
     whole = bytes.fromhex(trace_id)
 
@@ -203,5 +206,5 @@ def runs_in(inbox: Inbox, flow: str) -> list[str]:
 def exemplar_traces(prometheus: Prometheus, location: str, metric: Metric, flow: str, begun: float) -> set[str]:
     """Wait for exemplars of a histogram; give the traces that they lead to."""
     asked = selector(series_name(metric), location, **of_flow(flow))
-    found = eventually(lambda: prometheus.exemplars(asked, begun, time.time() + 60), 20, f"exemplar of {asked}")
+    found = eventually(lambda: prometheus.exemplars(asked, begun, time.time() + 60), PATIENCE, f"exemplar of {asked}")
     return {exemplar["labels"]["trace_id"] for exemplar in found}

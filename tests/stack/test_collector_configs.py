@@ -38,6 +38,7 @@ from tests.stack.telemetry_checks import (
     DERIVED,
     NOT_BY_FLOWS,
     ONE_SHOT_GAUGES,
+    PATIENCE,
     assert_no_secret,
     assert_verdict,
     await_events,
@@ -130,17 +131,17 @@ class Stores:
     def _await_reason(self, probe: Probe, flow: str, reason: Reason) -> None:
         error = {prometheus_label(schema.ERROR_TYPE): reason.value}
         asked = selector(prometheus_name(schema.FLOW_RUNS), probe.location, **of_flow(flow), **error)
-        eventually(lambda: self.prometheus.query(f"{asked} > 0"), 30, asked)
+        eventually(lambda: self.prometheus.query(f"{asked} > 0"), PATIENCE, asked)
 
     def _await_key_changes(self, estate: Estate, probe: Probe) -> None:
         added = {prometheus_label(schema.KEY_CHANGE): "added"}
         for side in estate.sides:
             of_provider = {prometheus_label(schema.PROVIDER): side.name}
             asked = selector(prometheus_name(schema.KEY_CHANGES), probe.location, **of_provider, **added)
-            eventually(lambda asked=asked: self.prometheus.query(f"{asked} > 0"), 30, asked)  # type: ignore[misc]
+            eventually(lambda asked=asked: self.prometheus.query(f"{asked} > 0"), PATIENCE, asked)  # type: ignore[misc]
         sides = {side.name for side in estate.sides}
         self.events.wait(
-            lambda: sides <= {attributes(record)[schema.PROVIDER.name] for record in self._changes_of_keys()}, 20
+            lambda: sides <= {attributes(record)[schema.PROVIDER.name] for record in self._changes_of_keys()}, PATIENCE
         )
 
     def _changes_of_keys(self) -> list[Any]:
@@ -151,8 +152,8 @@ class Stores:
         for case in estate.cases:
             found = exemplar_traces(self.prometheus, probe.location, schema.FLOW_DURATION, case.flow, begun)
             trace_id = found.pop()
-            self.events.wait(lambda case=case, wanted=trace_id: wanted in runs_in(self.events, case.flow))  # type: ignore[misc]
-            spans = eventually(lambda wanted=trace_id: self.jaeger.spans(wanted), 15, "trace of the exemplar")  # type: ignore[misc]
+            self.events.wait(lambda case=case, wanted=trace_id: wanted in runs_in(self.events, case.flow), PATIENCE)  # type: ignore[misc]
+            spans = eventually(lambda wanted=trace_id: self.jaeger.spans(wanted), PATIENCE, "trace of the exemplar")  # type: ignore[misc]
             assert f"flow {case.flow}" in {span["operationName"] for span in spans}
             assert_no_secret(json.dumps(spans))
             await_events(self.events, case, runs_in(self.events, case.flow)[0])
@@ -232,7 +233,7 @@ def test_one_shot_runs_count_as_those_of_a_long_lived_prober(
         traces = {flows[case.flow]["trace_id"] for flows in runs}
         found = exemplar_traces(stores.prometheus, probe.location, schema.FLOW_DURATION, case.flow, begun)
         assert found <= traces
-        stores.events.wait(lambda case=case, traces=traces: set(runs_in(stores.events, case.flow)) == traces)  # type: ignore[misc]
+        stores.events.wait(lambda case=case, traces=traces: set(runs_in(stores.events, case.flow)) == traces, PATIENCE)  # type: ignore[misc]
         assert len(runs_in(stores.events, case.flow)) == _RUNS
         await_whole_trace(
             stores.jaeger, next(flows[case.flow] for flows in runs if flows[case.flow]["trace_id"] in found)
@@ -263,7 +264,7 @@ class Growth:
                 found = self.prometheus.query(asked)
                 return bool(found) and found[0][1] == awaited
 
-            eventually(look, 20, f"{expression} of {number}; it is {self.prometheus.query(expression)}")
+            eventually(look, PATIENCE, f"{expression} of {number}; it is {self.prometheus.query(expression)}")
 
 
 def test_the_gateway_names_the_pod(
@@ -272,7 +273,7 @@ def test_the_gateway_names_the_pod(
     """A span whose resource has the pod's uid gets the names of pod, namespace and CronJob."""
     name = estate.healthy[0].flow
     flow = estate.probe(tmp_path, start_gateway().http).once(name, **_ONE_SHOT)[name]
-    spans = eventually(lambda: jaeger.spans(flow["trace_id"]), 15, "trace")
+    spans = eventually(lambda: jaeger.spans(flow["trace_id"]), PATIENCE, "trace")
     wanted = {"k8s.pod.name": POD, "k8s.namespace.name": NAMESPACE, "k8s.cronjob.name": CRONJOB}
     assert wanted.items() <= spans[0]["resource"].items()
 
@@ -297,12 +298,12 @@ def test_the_gateway_forgets_nothing_when_it_dies_while_a_store_is_away(
     events.mode = "503"
     first = start_gateway()
     flows = estate.probe(tmp_path, first.http).once(**_ONE_SHOT)
-    events.wait(lambda: bool(events.bodies), 15)
+    events.wait(lambda: bool(events.bodies), PATIENCE)
     first.kill()
     events.mode = "ok"
     start_gateway()
     wanted = {flow["trace_id"] for flow in flows.values()}
-    events.wait(lambda: wanted <= {r.trace_id.hex() for r in events.records}, 30)
+    events.wait(lambda: wanted <= {r.trace_id.hex() for r in events.records}, PATIENCE)
     for case in estate.cases:
         names = {r.event_name for r in events.records if r.trace_id.hex() == flows[case.flow]["trace_id"]}
         assert names == case.all_events, case.flow
@@ -369,7 +370,7 @@ def test_all_in_one_feeds_every_store_and_the_terminal(
         stores.await_long_lived(estate, probe, begun)
         flows = estate.probe(tmp_path, running.http).once(**_ONE_SHOT)
         stores.await_traces_and_events(estate, flows)
-    text = eventually(lambda: file.exists() and file.read_text(encoding="utf-8"), 10, "file of events")
+    text = eventually(lambda: file.exists() and file.read_text(encoding="utf-8"), PATIENCE, "file of events")
     eventually(
         lambda: all(f["trace_id"] in file.read_text(encoding="utf-8") for f in flows.values()),
         10,
@@ -409,8 +410,8 @@ def test_the_demo_of_compose_feeds_every_store(start_collector: StartCollector, 
     with Process("demo.sh", ["sh", script], log=tmp_path / "demo.log", environment=settings):
         for metric in (schema.FLOW_UP, schema.STEP_DURATION):
             await_metric(stores.prometheus, location, metric, wanted=metric.all_attributes)
-        (trace_id,) = eventually(lambda: runs_in(stores.events, "demo")[:1], 20, "event of the demo's flow")
-    eventually(lambda: stores.jaeger.spans(trace_id), 10, "trace of the event")
+        (trace_id,) = eventually(lambda: runs_in(stores.events, "demo")[:1], PATIENCE, "event of the demo's flow")
+    eventually(lambda: stores.jaeger.spans(trace_id), PATIENCE, "trace of the event")
 
 
 @pytest.fixture
@@ -439,9 +440,11 @@ def await_all_signals(vendor: Vendor, estate: Estate, flows: Mapping[str, Mappin
         assert_verdict(case, flow)
         spans = {attempt["span_id"] for step in flow["steps"] for attempt in step["http"]}
         spans |= {step["span_id"] for step in flow["steps"]}
-        inbox.wait(lambda spans=spans: spans <= {span.span_id.hex() for span in inbox.spans}, 20)  # type: ignore[misc]
+        inbox.wait(lambda spans=spans: spans <= {span.span_id.hex() for span in inbox.spans}, PATIENCE)  # type: ignore[misc]
         await_events(inbox, case, flow["trace_id"])
-    inbox.wait(lambda: set(flows) <= {attributes(p)[schema.FLOW.name] for p in inbox.points(schema.FLOW_UP.name)}, 20)
+    inbox.wait(
+        lambda: set(flows) <= {attributes(p)[schema.FLOW.name] for p in inbox.points(schema.FLOW_UP.name)}, PATIENCE
+    )
     assert vendor.refused == 0
     assert_no_secret(b"".join(inbox.bodies))
 
@@ -545,9 +548,9 @@ def test_the_gateway_redacts_credentials_and_nothing_of_ours(
     leaks = {f"leak.{key}" if key == "url.full" else key: value for key, value in _LEAKS.items()}
     send_span(gateway.http, trace_id, own_attributes() | leaks)
     send_event(gateway.http, trace_id, leaks)
-    (span,) = eventually(lambda: jaeger.spans(trace_id), 15, "span")
+    (span,) = eventually(lambda: jaeger.spans(trace_id), PATIENCE, "span")
     assert own_attributes().items() <= span["tags"].items()
-    events.wait(lambda: bool(events.records))
+    events.wait(lambda: bool(events.records), PATIENCE)
     for told in (str(span["tags"]), str(events.records)):
         assert "canary" not in told
         assert _JWT.split(".")[1] not in told
