@@ -13,7 +13,7 @@ from tests.stack import validators
 from tests.stack.harness.keycloak import SECRET
 from tests.stack.harness.keycloak_admin import Admin
 from tests.stack.harness.ports import free_ports
-from tests.stack.servers import Keycloaks, keycloaks  # noqa: F401 - the fixture
+from tests.stack.servers import Keycloaks
 
 KINDS = {"a": "express-oauth2-jwt-bearer", "b": "authlib", "c": "jsonwebtoken"}
 Chain = Callable[..., dict[str, validators.Service]]

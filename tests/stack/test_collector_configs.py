@@ -373,7 +373,7 @@ def test_all_in_one_feeds_every_store_and_the_terminal(
     text = eventually(lambda: file.exists() and file.read_text(encoding="utf-8"), PATIENCE, "file of events")
     eventually(
         lambda: all(f["trace_id"] in file.read_text(encoding="utf-8") for f in flows.values()),
-        10,
+        PATIENCE,
         "events of all flows",
     )
     printed = running.log.read_text(encoding="utf-8")

@@ -32,7 +32,7 @@ from tests.stack.harness.collector import CONFIGS, obtain
 from tests.stack.harness.kubernetes import KubernetesApi
 from tests.stack.harness.ports import free_ports
 from tests.stack.harness.process import answers
-from tests.stack.servers import kubernetes, told_in_one_line  # noqa: F401 - the fixture is named by a test
+from tests.stack.servers import told_in_one_line
 from tests.telemetry.receiver import Inbox, grpc_receiver, http_receiver
 
 RECEIVERS = {"http/protobuf": http_receiver, "grpc": grpc_receiver}

@@ -21,7 +21,7 @@ from tests.flow_kit import passed, step, verdict
 from tests.signing_kit import pem
 from tests.stack.harness import keycloak as kc
 from tests.stack.harness.keycloak_admin import Admin
-from tests.stack.servers import Keycloaks, keycloaks  # noqa: F401 - the fixture
+from tests.stack.servers import Keycloaks
 from tests.token_kit import signing_key
 
 _SIGNER = {"key": {"env": "SIGNING_KEY"}, "kid": "probe-1"}

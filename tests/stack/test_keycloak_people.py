@@ -19,7 +19,7 @@ from otelprobe.run import Tools, run_flow
 from tests.flow_kit import passed, step, verdict
 from tests.stack.harness import keycloak as kc
 from tests.stack.harness.keycloak_admin import Admin
-from tests.stack.servers import Keycloaks, keycloaks  # noqa: F401 - the fixture
+from tests.stack.servers import Keycloaks
 
 CALLBACK = "https://app.example.com/cb"
 TOTP = "twenty-bytes-of-totp"
