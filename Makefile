@@ -28,6 +28,11 @@ check: $(STAMP) ## Format, lint, strict types, import contracts, generated files
 docs: $(STAMP) ## Write the generated pages anew
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python -m dashboards.generate
+	@$(BIN)/python k8s/generate.py --check
+
+docs: $(STAMP) ## Write the generated pages anew
+	@$(BIN)/python docs/generate.py
+	@$(BIN)/python k8s/generate.py
 
 format: $(STAMP)
 	@$(BIN)/ruff check --quiet --fix . ; $(BIN)/ruff format --quiet .

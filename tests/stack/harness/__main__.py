@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.stack.harness import alertmanager, blackbox, cache, collector, jaeger, keycloak, node, prometheus
+from tests.stack.harness import alertmanager, blackbox, cache, cluster, collector, jaeger, keycloak, node, prometheus
 from tests.stack.harness.faults import StackError
 
 PARTS: Mapping[str, Callable[[], Path]] = {
@@ -15,6 +15,7 @@ PARTS: Mapping[str, Callable[[], Path]] = {
     "jaeger": jaeger.MODULE.obtain,
     "blackbox_exporter": blackbox.MODULE.obtain,
     "keycloak": keycloak.obtain,
+    "kubernetes": cluster.obtain,
     "node": node.obtain,
 }
 

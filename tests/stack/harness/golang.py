@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+import shutil
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,6 +24,59 @@ def environment(**more: str) -> dict[str, str]:
 def go() -> str:
     """Give the path of the Go command."""
     return cache.need("go", _MEND)
+
+
+def downloaded(path: str, version: str) -> Path:
+    """Give the folder with the files of a published module; StackError if it cannot be had."""
+    done = subprocess.run(
+        [go(), "mod", "download", "-json", f"{path}@{version}"],
+        cwd=cache.root(),
+        env={**os.environ, **environment()},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    told = json.loads(done.stdout or "{}")
+    if "Dir" not in told:
+        raise StackError(f"{path}@{version} cannot be had: {told.get('Error') or done.stderr.strip()}")
+    return Path(told["Dir"])
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """Programs that a committed go.mod names as its tools: for modules that cannot be built by themselves."""
+
+    name: str
+    folder: Path
+    programs: Sequence[str]
+
+    @property
+    def key(self) -> str:
+        """Give the name of its cache entry."""
+        texts = [(self.folder / file).read_bytes() for file in ("go.mod", "go.sum")]
+        return f"{self.name}-{cache.digest(*texts)}"
+
+    def obtain(self) -> Path:
+        """Give the folder with the programs; build them at first use."""
+        return cache.entry(self.key, self._build)
+
+    def _build(self, folder: Path) -> None:
+        work = folder / "work"
+        shutil.copytree(self.folder, work)
+        for program in self.programs:
+            target = folder / (program.rsplit("/", 1)[-1] if not re.search(r"/v\d+$", program) else self.name)
+            command = [
+                go(),
+                "build",
+                "-mod=readonly",
+                "-trimpath",
+                "-buildvcs=false",
+                "-ldflags=-s -w",
+                "-o",
+                str(target),
+            ]
+            cache.build(self.key, [*command, program], folder=work, environment=environment())
+        shutil.rmtree(work)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +107,4 @@ class Module:
         )
 
     def _download(self) -> Path:
-        done = subprocess.run(
-            [go(), "mod", "download", "-json", f"{self.path}@{self.version}"],
-            cwd=cache.root(),
-            env={**os.environ, **environment()},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        told = json.loads(done.stdout or "{}")
-        if "Dir" not in told:
-            raise StackError(f"{self.path}@{self.version} cannot be had: {told.get('Error') or done.stderr.strip()}")
-        return Path(told["Dir"])
+        return downloaded(self.path, self.version)
