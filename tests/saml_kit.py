@@ -1,6 +1,7 @@
 """A SAML identity provider for tests, made of text, and what can be wrong with its metadata and its responses."""
 
 import datetime as dt
+import os
 import zlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable
@@ -13,6 +14,11 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric.padding import MGF1, OAEP
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import CBC
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from lxml import etree
 from signxml import XMLSigner
@@ -24,8 +30,8 @@ SP, ACS = "https://sp.example.com/metadata", "https://sp.example.com/acs"
 NAME_ID, ATTRIBUTE = "canary-name-id@example.com", "canary-attribute-value"
 PASSWORD = "canary-saml-password"
 MD, SAML, SAMLP = (f"urn:oasis:names:tc:SAML:2.0:{n}" for n in ("metadata", "assertion", "protocol"))
+XENC = "http://www.w3.org/2001/04/xmlenc#"
 DS = "http://www.w3.org/2000/09/xmldsig#"
-NS = {"md": MD, "saml": SAML, "samlp": SAMLP, "ds": DS}
 _EXCLUSIVE = CanonicalizationMethod.EXCLUSIVE_XML_CANONICALIZATION_1_0
 
 
@@ -50,6 +56,10 @@ class Pair:
     @property
     def pem(self) -> str:
         return self.certificate.public_bytes(Encoding.PEM).decode()
+
+    @property
+    def sha256(self) -> str:
+        return self.certificate.fingerprint(hashes.SHA256()).hex()
 
     @property
     def base64(self) -> str:
@@ -96,6 +106,28 @@ def signed(root: Any, by: Pair, *, method: str = "rsa-sha256", digest: str = "sh
         c14n_algorithm=_EXCLUSIVE,
     )
     return signer.sign(copy, key=by.key, cert=by.pem, reference_uri=copy.get("ID"), id_attribute="ID")
+
+
+def sealed(assertion: Any, recipient: Pair, mode: str) -> Any:
+    """Encrypt an assertion for somebody's certificate, as Keycloak and Shibboleth do."""
+    key, nonce, plain = os.urandom(16), os.urandom(12), etree.tostring(assertion)
+    if mode == "gcm":
+        cipher, data = "http://www.w3.org/2009/xmlenc11#aes128-gcm", nonce + AESGCM(key).encrypt(nonce, plain, None)
+    else:
+        vector, fill = os.urandom(16), 16 - len(plain) % 16
+        encryptor = Cipher(AES(key), CBC(vector)).encryptor()
+        cipher = f"{XENC}aes128-cbc"
+        data = vector + encryptor.update(plain + os.urandom(fill - 1) + bytes([fill])) + encryptor.finalize()
+    public: Any = recipient.certificate.public_key()
+    wrapped = public.encrypt(key, OAEP(mgf=MGF1(hashes.SHA1()), algorithm=hashes.SHA1(), label=None))
+    value = "<xenc:CipherData><xenc:CipherValue>{}</xenc:CipherValue></xenc:CipherData>"
+    return etree.fromstring(
+        f'<saml:EncryptedAssertion xmlns:saml="{SAML}" xmlns:xenc="{XENC}" xmlns:ds="{DS}"><xenc:EncryptedData>'
+        f'<xenc:EncryptionMethod Algorithm="{cipher}"/><ds:KeyInfo><xenc:EncryptedKey>'
+        f'<xenc:EncryptionMethod Algorithm="{XENC}rsa-oaep-mgf1p"/>{value.format(b64encode(wrapped).decode())}'
+        f"</xenc:EncryptedKey></ds:KeyInfo>{value.format(b64encode(data).decode())}</xenc:EncryptedData>"
+        "</saml:EncryptedAssertion>"
+    )
 
 
 def key_descriptor(found: Pair, use: str | None = "signing") -> str:

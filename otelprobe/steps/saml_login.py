@@ -198,7 +198,7 @@ class SamlLogin(LoginStep):
             reply, made = self._deliver(walk, arrival, response)
         except CheckFailed as failed:
             learnt = Done(facts={**facts, **self._learnt(walk, response, ctx.now())})
-            raise StepFailed(self._worded(failed, ctx), learnt) from None
+            raise StepFailed(self._blamed(failed, ctx), learnt) from None
         return Done(
             makes=made, facts={**facts, **self._learnt(walk, response, ctx.now())}, warnings=warnings, reply=reply
         )
@@ -334,15 +334,19 @@ class SamlLogin(LoginStep):
             facts[Fact.SAML_MISSING_ATTRIBUTES] = missing
         return facts
 
-    def _worded(self, failed: CheckFailed, ctx: Context) -> CheckFailed:
+    def _blamed(self, failed: CheckFailed, ctx: Context) -> CheckFailed:
         """Blame the service provider for what its own start page does."""
-        start = urlsplit(self.start_url or "").hostname
-        hosts = [x.host for x in ctx.wire.exchanges]
-        only_there = start is not None and hosts and set(hosts) == {start}
+        start, asked = _place(self.start_url or ""), {(x.host, x.port) for x in ctx.wire.exchanges}
+        elsewhere = {_place(url) for url in self._provider(ctx).sso.values()}
         owned = VERDICTS[failed.reason].blame in {None, Blame.PROVIDER} and failed.blame is None
-        if not only_there or not owned or start in {urlsplit(u).hostname for u in self._provider(ctx).sso.values()}:
+        if not owned or asked != {start} or start in elsewhere:
             return failed
         return CheckFailed(failed.reason, failed.detail, blame=Blame.API, counts=failed.counts)
+
+
+def _place(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _end(response: Response) -> float | None:
