@@ -79,6 +79,12 @@ class Nanoidp:
         """Issue a refresh token of the user's for the client, as an operator would to seed a probe."""
         return str(self._post("/api/users/ann/token", {"client_id": "otelprobe"})["refresh_token"])
 
+    def read(self, path: str) -> str:
+        """Give a page as text."""
+        response = self._http.get(f"{self.issuer}{path}", timeout=10)
+        response.raise_for_status()
+        return response.text
+
     def _post(self, path: str, body: object = None) -> dict[str, Any]:
         response = self._http.post(f"{self.issuer}{path}", json=body, timeout=10)
         response.raise_for_status()

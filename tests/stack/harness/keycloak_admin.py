@@ -23,6 +23,12 @@ class Admin:
         """End the connections."""
         self._http.close()
 
+    def get(self, url: str) -> bytes:
+        """Give what anybody is given at a URL."""
+        response = self._http.get(url, timeout=_TIMEOUT)
+        assert response.ok, f"GET {url}: status {response.status_code}"
+        return response.content
+
     def make_realm(self, name: str, **settings: object) -> str:
         """Make a realm like `shop` with other settings; give its issuer."""
         self._call("POST", "", realm(name, **settings))
