@@ -374,7 +374,7 @@ def _rows() -> dict[Reason, Verdict]:
         b.CONFIG,
         c.NONE,
         {
-            r.TOKEN_ENCRYPTED: "The token is encrypted (JWE) and no key is configured, so its content was not checked.",
+            r.TOKEN_ENCRYPTED: "The token (JWE) or SAML assertion is encrypted and cannot be opened with what is configured, so its content was not checked.",
         },
     )
     group(

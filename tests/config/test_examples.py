@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from otelprobe.config.load import load
+from otelprobe.plan import build
 
 EXAMPLES = Path(__file__).parents[2] / "docs" / "examples"
 
@@ -29,6 +30,14 @@ def test_the_full_example_uses_most_kinds() -> None:
     )
     assert flow.steps[-1].always
     assert config.telemetry.budget == 5.0
+
+
+def test_the_example_of_saml_is_wired() -> None:
+    """Both flows load and fit together: a log-in for the prober itself, and one into a service provider."""
+    login, session = build(load([EXAMPLES / "saml.yaml"]))
+    assert [step.kind for step in login.steps] == ["saml_metadata", "saml_login"]
+    assert [step.kind for step in session.steps] == ["saml_metadata", "saml_metadata", "saml_login", "call"]
+    assert login.provider is None
 
 
 def test_the_example_of_what_ends_loads() -> None:
