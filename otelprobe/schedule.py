@@ -81,17 +81,18 @@ class Hands(Protocol):
 
 
 class Crew:
-    """At most `size` daemon threads, each started when there is more work than threads.
+    """At most `size` daemon threads, each started when no other is free.
 
-    Daemons, because a run that outlasts the drain must not keep the process alive.
+    Of those that are free the one that worked last is taken: what it needs is still in the processor's caches. Daemons,
+    because a run that outlasts the drain must not keep the process alive.
     """
 
     def __init__(self, size: int) -> None:
         self._size = size
-        self._tasks: SimpleQueue[Callable[[], None]] = SimpleQueue()
         self._lock = threading.Lock()
+        self._tasks: deque[Callable[[], None]] = deque()
+        self._free: list[SimpleQueue[Callable[[], None]]] = []
         self._threads = 0
-        self._open = 0
 
     @property
     def threads(self) -> int:
@@ -99,29 +100,38 @@ class Crew:
         return self._threads
 
     def submit(self, task: Callable[[], None]) -> None:
-        """Have `task` done by the next free thread."""
+        """Have `task` done by a free thread, or by the first that becomes free."""
         with self._lock:
-            self._tasks.put(task)
-            self._open += 1
-            needed = self._open > self._threads and self._threads < self._size
-            self._threads += needed
-        if needed:
-            self._hire()
+            if self._free:
+                self._free.pop().put(task)
+                return
+            if self._threads == self._size:
+                self._tasks.append(task)
+                return
+            self._threads += 1
+        self._hire(task)
 
-    def _hire(self) -> None:
+    def _hire(self, task: Callable[[], None]) -> None:
         try:
-            threading.Thread(target=self._work, name="otelprobe-worker", daemon=True).start()
+            threading.Thread(target=self._work, args=(task,), name="otelprobe-worker", daemon=True).start()
         except RuntimeError:
             with self._lock:
                 self._threads -= 1
+                self._tasks.append(task)
             _log.warning("no more threads can be started; raise the limit on processes or set fewer workers")
 
-    def _work(self) -> None:
+    def _work(self, task: Callable[[], None]) -> None:
+        inbox: SimpleQueue[Callable[[], None]] = SimpleQueue()
         while True:
-            task = self._tasks.get()
             guarded("a worker's task", task)
             with self._lock:
-                self._open -= 1
+                waiting = bool(self._tasks)
+                if waiting:
+                    task = self._tasks.popleft()
+                else:
+                    self._free.append(inbox)
+            if not waiting:
+                task = inbox.get()
 
 
 def guarded(what: str, call: Callable[[], object]) -> bool:

@@ -29,6 +29,9 @@ _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 _SETTLE = 0.3
 """Seconds that files must stay as they are before a change is read: an editor may still be writing."""
 
+_GATHER, _BREATH = 0.25, 0.0005
+"""Seconds for which results are gathered before telemetry is told, and between one and the next."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeOptions:
@@ -75,7 +78,8 @@ class Work:
 class Publisher:
     """One thread that tells telemetry of every result, so that no worker does.
 
-    A full queue holds a worker up: no result is lost.
+    It gathers for a moment and then tells one after the other, which takes half the processor time, and pauses between
+    them, so that a check whose answer comes meanwhile does not wait. A full queue holds a worker up: no result is lost.
     """
 
     def __init__(
@@ -87,6 +91,7 @@ class Publisher:
         self._thread = threading.Thread(target=self._work, name="otelprobe-publisher", daemon=True)
         self._lock = threading.Lock()
         self._closed = False
+        self._hurry = threading.Event()
         self._waits = 0
 
     @property
@@ -107,11 +112,13 @@ class Publisher:
         except queue.Full:
             with self._lock:
                 self._waits += 1
+            self._hurry.set()
             self._queue.put((result, lag))
 
     def close(self, seconds: float) -> int:
         """Publish what is queued, for at most `seconds`; give how many results were left."""
         self._closed = True
+        self._hurry.set()
         end = time.monotonic() + seconds
         try:
             self._queue.put(None, timeout=seconds)
@@ -121,10 +128,26 @@ class Publisher:
         return max(0, self._queue.qsize() - 1) if self._thread.is_alive() else 0
 
     def _work(self) -> None:
-        while (item := self._queue.get()) is not None:
-            result, lag = item
-            guarded(f"publishing the start lag of flow {result.flow}", partial(self._lag, result.flow, lag))
-            guarded(f"publishing a result of flow {result.flow}", partial(self._publish, result))
+        item = self._queue.get()
+        while item is not None:
+            self._tell(*item)
+            if self._queue.empty():
+                item = self._queue.get()
+                self._gather()
+            else:
+                if not self._hurry.is_set():
+                    time.sleep(_BREATH)
+                item = self._queue.get()
+
+    def _gather(self) -> None:
+        """Wait until there is something to be told together, or somebody waits."""
+        self._hurry.wait(_GATHER)
+        if not self._closed:
+            self._hurry.clear()
+
+    def _tell(self, result: FlowResult, lag: float) -> None:
+        guarded(f"publishing the start lag of flow {result.flow}", partial(self._lag, result.flow, lag))
+        guarded(f"publishing a result of flow {result.flow}", partial(self._publish, result))
 
 
 class Watch:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -242,12 +243,18 @@ def _read_jwks(ctx: Context, source: str, redirects: Redirects) -> tuple[Key, ..
     if source.startswith(("https://", "http://")):
         return fetch_key_set(ctx, source, redirects)[0].keys
     try:
-        return parse_key_set(json.loads(_read(source)))
+        return _parse(_read(source))
     except CheckFailed as failed:
         detail = failed.detail if failed.reason is Reason.CONFIG_ERROR else f"key file {source}: {failed.detail}"
         raise CheckFailed(Reason.CONFIG_ERROR, detail) from None
     except (ValueError, RecursionError):
         raise CheckFailed(Reason.CONFIG_ERROR, f"key file {source}: it is no JSON") from None
+
+
+@lru_cache(maxsize=64)
+def _parse(text: bytes) -> tuple[Key, ...]:
+    """Parse the key set of a file, once for as long as the file says the same."""
+    return parse_key_set(json.loads(text))
 
 
 def _read(path: str) -> bytes:

@@ -35,24 +35,30 @@ def format_of(token: str) -> Literal["jws", "jwe", "opaque"]:
     Three base64url segments, or any first segment that is a JSON object, are taken for a JWS, broken or not.
     """
     segments = token.split(".")
-    header = json_object(segments[0])
+    return _form(segments, json_object(segments[0]))
+
+
+def _form(segments: list[str], header: Mapping[str, Any] | None) -> Literal["jws", "jwe", "opaque"]:
     if len(segments) == 5 and header is not None and "enc" in header:
         return "jwe"
+    if header is not None:
+        return "jws"
     three = len(segments) == 3 and all(BASE64URL.fullmatch(s.rstrip("=")) for s in segments) and all(segments[:2])
-    return "jws" if three or header is not None else "opaque"
+    return "jws" if three else "opaque"
 
 
 def parse(token: str) -> Jwt:
     """Parse a JWS in compact form; CheckFailed(token_opaque, token_encrypted or token_malformed) if it is none."""
-    form = format_of(token)
+    segments = token.split(".")
+    header = json_object(segments[0])
+    form = _form(segments, header)
     if form == "opaque":
         raise CheckFailed(Reason.TOKEN_OPAQUE, "the token is no JWT")
     if form == "jwe":
         raise CheckFailed(Reason.TOKEN_ENCRYPTED, "the token is encrypted (JWE)")
-    segments = token.split(".")
     if len(segments) != 3:
         raise CheckFailed(Reason.TOKEN_MALFORMED, f"the token has {len(segments)} segments, a signed JWT has 3")
-    header, claims = json_object(segments[0]), json_object(segments[1])
+    claims = json_object(segments[1])
     for part, found in (("header", header), ("payload", claims)):
         if found is None:
             raise CheckFailed(Reason.TOKEN_MALFORMED, f"the token's {part} is no JSON object in base64url")
