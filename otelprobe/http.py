@@ -6,7 +6,7 @@ is sent, so that commands which send none do not pay for it.
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cached_property
@@ -82,6 +82,11 @@ class Reply:
     def value(self, name: str, default: str = "") -> str:
         """Give the first value of a header, or the default."""
         return self._by_name.get(name.lower(), (default,))[0]
+
+    @property
+    def names(self) -> Set[str]:
+        """The names of the headers that were sent, in lower case."""
+        return self._by_name.keys()
 
     @cached_property
     def _by_name(self) -> Mapping[str, tuple[str, ...]]:

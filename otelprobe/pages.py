@@ -10,6 +10,7 @@ _CHALLENGE_HEADERS = (
     ("x-amzn-waf-action", "challenge"),
     ("x-amzn-waf-action", "captcha"),
 )
+_CHALLENGE_NAMES = frozenset(name for name, _ in _CHALLENGE_HEADERS)
 _EDGE_HEADERS = ("x-sucuri-id", "x-sucuri-block", "x-iinfo", "x-datadome", "x-azure-ref", "cf-ray")
 _EDGE_SERVERS = re.compile(r"cloudflare|akamaighost|awselb|sucuri|imperva|incapsula|bigip|barracuda", re.IGNORECASE)
 _CHALLENGE_WORDS = re.compile(
@@ -35,6 +36,8 @@ def is_html(reply: Reply) -> bool:
 
 def challenged(reply: Reply) -> bool:
     """Tell by the headers alone whether a bot check answered in place of the server."""
+    if reply.names.isdisjoint(_CHALLENGE_NAMES):
+        return False
     return any(word in reply.value(name).lower() for name, word in _CHALLENGE_HEADERS)
 
 

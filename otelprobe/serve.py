@@ -29,8 +29,8 @@ _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 _SETTLE = 0.3
 """Seconds that files must stay as they are before a change is read: an editor may still be writing."""
 
-_GATHER, _BREATH = 0.25, 0.0005
-"""Seconds for which results are gathered before telemetry is told, and between one and the next."""
+_GATHER, _BREATH = 0.25, 0.001
+"""Seconds for which results are gathered before telemetry is told, and after which telling pauses for as long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,8 +78,8 @@ class Work:
 class Publisher:
     """One thread that tells telemetry of every result, so that no worker does.
 
-    It gathers for a moment and then tells one after the other, which takes half the processor time, and pauses between
-    them, so that a check whose answer comes meanwhile does not wait. A full queue holds a worker up: no result is lost.
+    It gathers for a moment and then tells one after the other, which takes half the processor time, with pauses, so that
+    a check whose answer comes meanwhile does not wait. A full queue holds a worker up: no result is lost.
     """
 
     def __init__(
@@ -128,19 +128,18 @@ class Publisher:
         return max(0, self._queue.qsize() - 1) if self._thread.is_alive() else 0
 
     def _work(self) -> None:
-        item = self._queue.get()
-        while item is not None:
+        since = time.monotonic()
+        while (item := self._queue.get()) is not None:
             self._tell(*item)
             if self._queue.empty():
-                item = self._queue.get()
                 self._gather()
-            else:
-                if not self._hurry.is_set():
-                    time.sleep(_BREATH)
-                item = self._queue.get()
+                since = time.monotonic()
+            elif not self._hurry.is_set() and time.monotonic() - since > _BREATH:
+                time.sleep(_BREATH)
+                since = time.monotonic()
 
     def _gather(self) -> None:
-        """Wait until there is something to be told together, or somebody waits."""
+        """Wait until there may be several to be told together, or somebody waits."""
         self._hurry.wait(_GATHER)
         if not self._closed:
             self._hurry.clear()

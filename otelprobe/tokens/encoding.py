@@ -43,7 +43,7 @@ def json_object(segment: str) -> dict[str, Any] | None:
     if not data:
         return None
     try:
-        value = json.loads(data, parse_constant=_refuse_constant)
+        value = _STRICT.decode(data.decode(json.detect_encoding(data)))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -51,6 +51,9 @@ def json_object(segment: str) -> dict[str, Any] | None:
 
 def _refuse_constant(name: str) -> object:
     raise ValueError(f"{name} is no JSON")
+
+
+_STRICT = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 def shown(value: object) -> str:

@@ -3,6 +3,7 @@
 import ssl
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 from otelprobe.fields import HttpOptions
 from otelprobe.transport.call import Prepared
@@ -88,8 +89,13 @@ def clock_skew(headers: tuple[tuple[str, str], ...], middle: float) -> float | N
     if values.get("age", "0").strip() != "0":
         return None
     try:
-        date = parsedate_to_datetime(values.get("date", ""))
+        return _unix(values.get("date", "")) + 0.5 - middle
     except (ValueError, OverflowError):
         return None
-    aware = date.replace(tzinfo=UTC) if date.tzinfo is None else date
-    return aware.timestamp() + 0.5 - middle
+
+
+@lru_cache(maxsize=64)
+def _unix(date: str) -> float:
+    """Read a Date header; kept, as all that is answered within a second has the same one."""
+    found = parsedate_to_datetime(date)
+    return (found.replace(tzinfo=UTC) if found.tzinfo is None else found).timestamp()
