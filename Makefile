@@ -24,14 +24,11 @@ check: $(STAMP) ## Format, lint, strict types, import contracts, generated files
 	@$(BIN)/lint-imports > $(VENV)/contracts.log || { cat $(VENV)/contracts.log; exit 1; }
 	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/python -m dashboards.generate --check
-
-docs: $(STAMP) ## Write the generated pages anew
-	@$(BIN)/python docs/generate.py
-	@$(BIN)/python -m dashboards.generate
 	@$(BIN)/python k8s/generate.py --check
 
 docs: $(STAMP) ## Write the generated pages anew
 	@$(BIN)/python docs/generate.py
+	@$(BIN)/python -m dashboards.generate
 	@$(BIN)/python k8s/generate.py
 
 format: $(STAMP)
