@@ -11,6 +11,8 @@ from pathlib import Path
 
 from dashboards.source import outputs, routing
 from dashboards.source.alerts import groups
+from dashboards.source.boards import boards
+from dashboards.source.frame import render
 from dashboards.source.rules import Parameters
 
 _ROOT = Path(__file__).resolve().parents[1]
@@ -23,6 +25,7 @@ def files(p: Parameters) -> Mapping[str, str]:
     alerting = tuple(group for group in every if group.alerts)
     alerts = "dashboards/alerts"
     return {
+        **{f"dashboards/grafana/{board.uid}.json": render(board) for board in boards()},
         f"{alerts}/prometheus/recording.rules.yaml": outputs.dump(outputs.rule_file(recorded, p)),
         f"{alerts}/prometheus/alerts.rules.yaml": outputs.dump(outputs.rule_file(alerting, p)),
         f"{alerts}/kubernetes/prometheusrule.yaml": outputs.dump(outputs.prometheus_rule(every, p)),

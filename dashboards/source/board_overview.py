@@ -1,0 +1,248 @@
+"""Overview: what whoever is on call looks at first. Authentication stands left, the API right."""
+
+from dashboards.source import recording as rec
+from dashboards.source.frame import Board, Row
+from dashboards.source.panels import (
+    BAD_ABOVE_ZERO,
+    BY_FLOW,
+    BY_PLACE,
+    BY_PROVIDER,
+    GREEN,
+    ORANGE,
+    RATIO,
+    RED,
+    UP,
+    YELLOW,
+    Column,
+    Mappings,
+    Panel,
+    Steps,
+    bars,
+    grid,
+    lines,
+    now,
+    number,
+    prom,
+    timeline,
+)  # fmt: skip
+from dashboards.source.promql import (
+    BLAME,
+    COUNTS,
+    DAY,
+    ENV,
+    ERROR,
+    FLOW,
+    FLOW_KEYS,
+    HOUR,
+    LOCATION,
+    OBJECTIVE,
+    PROVIDER,
+    PROVIDER_KEYS,
+    by,
+    label,
+    name,
+    on,
+    select,
+)  # fmt: skip
+from otelprobe.telemetry import schema
+
+_FLOW = f"{{{{{FLOW}}}}}"
+_PROVIDER = f"{{{{{PROVIDER}}}}}"
+_OURS = f'{ENV}=~"$environment"'
+_KEYS = {FLOW: "flow", PROVIDER: "provider", ENV: "environment"}
+_LATENCY: Mappings = {
+    "0": ("both healthy", GREEN),
+    "1": ("auth slow, API healthy", ORANGE),
+    "2": ("API slow, auth healthy", YELLOW),
+    "3": ("both slow", RED),
+}
+_BUDGET: Steps = ((None, RED), (0, ORANGE), (0.25, YELLOW), (0.5, GREEN))
+
+
+def overview() -> Board:
+    """Give the board."""
+    return Board(
+        "otelprobe-overview",
+        "otelprobe / Overview",
+        "Which flows fail, whose fault it is, and what they spend of their objectives.",
+        (
+            Row("Now", (*_numbers(), _table())),
+            Row("States and reasons", (*_states(),)),
+            Row("Authentication (left) and API (right)", (*_sides(),)),
+            Row("What authentication costs", (*_shares(),)),
+            Row("Error budgets", (*_budgets(),)),
+        ),
+    )
+
+
+def _of(record: str, *more: str) -> str:
+    return select(record, BY_FLOW, *more)
+
+
+def _numbers() -> tuple[Panel, ...]:
+    silent = (
+        f"time() - max {by(FLOW_KEYS)} ({select(schema.LAST_RUN, BY_FLOW)}) > {on(FLOW_KEYS)} 3 * {_of(rec.INTERVAL)}"
+    )
+    bad, valid = (f"sum(sum_over_time({_of(r)}[1d]))" for r in (rec.ERRORS_1H, rec.VALID_1H))
+    return (
+        number(
+            "Failing flows", "Flows whose last run did not pass in some location.",
+            f"count(min {by(FLOW_KEYS)} ({select(rec.UP, BY_PLACE)}) == 0)", "none", BAD_ABOVE_ZERO,
+        ),
+        number(
+            "Good runs, 24 h", "Share of the runs of a day that did not spend an objective, over all flows.",
+            f"1 - {bad} / {valid}", "percentunit", RATIO, empty="-",
+        ),
+        number(
+            "Least error budget, 30 d", "What is left of the error budget of the flow that has least; negative: overspent.",
+            f"min({_of(rec.BUDGET_30D)})", "percentunit", _BUDGET, empty="-",
+        ),
+        number(
+            "Providers down", "Providers from whom no flow gets a token in more than half of the locations.",
+            f"count(avg {by(PROVIDER_KEYS)} ({select(rec.PROVIDER_DOWN, BY_PROVIDER)}) > 0.5)", "none", BAD_ABOVE_ZERO,
+        ),
+        number(
+            "Soonest expiry", "Time until the next certificate, key or secret ends.",
+            f"min({select(rec.EXPIRY, _OURS)})", "s",
+            ((None, RED), (7 * DAY, ORANGE), (30 * DAY, YELLOW), (90 * DAY, GREEN)), empty="-",
+        ),
+        number(
+            "Silent flows", "Flows that have not run for three intervals: nobody knows how they are.",
+            f"count({silent})", "none", BAD_ABOVE_ZERO,
+        ),
+    )  # fmt: skip
+
+
+def _goal(word: str) -> str:
+    return _of(rec.OBJECTIVES, f'{OBJECTIVE}="{word}"')
+
+
+def _table() -> Panel:
+    last = f"max {by(FLOW_KEYS)} ({select(schema.LAST_RUN, BY_FLOW)}) * 1000"
+    return grid(
+        "Flows",
+        "One line for each flow: its state, and side by side how long authentication and the API take (95th percentile over "
+        "fifteen minutes). A name leads to the flow's board.",
+        _KEYS,
+        (
+            Column("state", f"min {by(FLOW_KEYS)} ({select(rec.UP, BY_PLACE)})", "none", words=UP),
+            Column("auth p95", _of(rec.flow_p95("auth")), "s"),
+            Column("auth objective", _of(rec.OBJECTIVES, f'{OBJECTIVE}="auth_latency"'), "s"),
+            Column("API p95", _of(rec.flow_p95("api")), "s"),
+            Column("API objective", _of(rec.OBJECTIVES, f'{OBJECTIVE}="api_latency"'), "s"),
+            Column("good runs 24 h", _of(rec.AVAILABILITY_1D), "percentunit", RATIO),
+            Column("budget left 30 d", _of(rec.BUDGET_30D), "percentunit", _BUDGET),
+            Column("last run", last, "dateTimeFromNow"),
+        ),
+        sort="state",
+        linked=True,
+    )
+
+
+def _states() -> tuple[Panel, ...]:
+    bad = f"(sum {by(FLOW_KEYS)} (max_over_time({_of(rec.FAILURES)}[$__range] @ end())) > 0)"
+    state = label(schema.PROVIDER_STATE)
+    shown = f'{name(schema.PROVIDER_STATUS)}{{{BY_PROVIDER}, {state}!="operational"}}'
+    return (
+        timeline(
+            "Flows that failed", "The state of every flow that failed within the time range; those that never did are left out.",
+            [prom(f"min {by(FLOW_KEYS)} ({select(rec.UP, BY_PLACE)}) and {on(FLOW_KEYS)} {bad}", _FLOW)], UP, span=24,
+        ),
+        lines(
+            "Failures by reason", "Runs that did not pass, by `error.type` (docs/reasons.md).",
+            [prom(f"sum {by((ERROR,))} ({_of(rec.FAILURES)})", f"{{{{{ERROR}}}}}")], "reqps", stacked=True, span=8,
+        ),
+        lines(
+            "Failures by blame", "Runs that did not pass, by who has to look. edge, config and prober spend no objective.",
+            [prom(f"sum {by((BLAME,))} ({_of(rec.FAILURES)})", f"{{{{{BLAME}}}}}")], "reqps", stacked=True, span=8,
+        ),
+        lines(
+            "Status pages", "1 while a provider's own status page shows a state other than operational.",
+            [prom(f"max {by((PROVIDER, state))} ({shown})", f"{_PROVIDER}: {{{{{state}}}}}")], "none", span=8, top=1,
+        ),
+        timeline(
+            "Providers out of reach", "Whether any flow gets a token from a provider, by location.",
+            [prom(select(rec.PROVIDER_DOWN, BY_PROVIDER), f"{_PROVIDER} {{{{{LOCATION}}}}}")],
+            {"0": ("tokens are issued", GREEN), "1": ("down", RED)}, span=12,
+        ),
+        timeline(
+            "Tokens", "Whether a flow got a token from the provider last, by location, whatever the reason.",
+            [prom(select(rec.TOKEN_UP, BY_PROVIDER), f"{_PROVIDER} {{{{{LOCATION}}}}}")],
+            {"1": ("issued", GREEN), "0": ("none", RED)}, span=12,
+        ),
+    )  # fmt: skip
+
+
+def _sides() -> tuple[Panel, ...]:
+    made: list[Panel] = []
+    for layer, words in (("auth", "Authentication time"), ("api", "API time")):
+        quantiles = [
+            prom(
+                select(rec.provider_quantile(layer), BY_PROVIDER, f'quantile="{q:g}"'), f"{_PROVIDER} p{q * 100:g}", ref
+            )
+            for q, ref in zip(rec.QUANTILES, "ABC", strict=True)
+        ]
+        made.append(
+            lines(words, f"Percentiles over all flows of a provider: steps of the {layer} layer.", quantiles, "s")
+        )
+    for layer, words in (("auth", "authentication"), ("api", "API")):
+        slow = f"topk(10, {_of(rec.flow_p95(layer))})"
+        about = f"The ten flows whose {words} takes longest, 95th percentile, and their objectives."
+        made.append(lines(f"Slowest {words}", about, [prom(slow, _FLOW)], "s", linked=True))
+    return tuple(made)
+
+
+def _shares() -> tuple[Panel, ...]:
+    auth, api = (_of(rec.flow_mean(layer)) for layer in ("auth", "api"))
+    total = f"({auth} + {on(FLOW_KEYS)} {api})"
+    return (
+        lines(
+            "Share of authentication in the whole", "Mean auth time divided by mean auth plus API time; the ten highest.",
+            [prom(f"topk(10, {auth} / {on(FLOW_KEYS)} {total})", _FLOW)], "percentunit", span=8, top=1, linked=True,
+        ),
+        bars(
+            "Authentication uses of its objective", "Auth time (95th percentile) against `auth_latency`: 0.8 is 400 of 500 ms.",
+            [now(
+                f"topk(10, {_of(rec.flow_p95('auth'))} / {on(FLOW_KEYS)} {_goal('auth_latency')})",
+                _FLOW,
+            )],
+            "percentunit", span=8, steps=((None, GREEN), (0.8, YELLOW), (1, RED)),
+        ),
+        timeline(
+            "Who is slow", "Each flow against its own objectives: auth slow while the API is healthy, or the API slow while auth "
+            "is healthy.",
+            [prom(f"{_of(rec.LATENCY_STATE)} and {on(FLOW_KEYS)} (max_over_time({_of(rec.LATENCY_STATE)}[$__range] @ end()) > 0)"
+                  f" or topk(20, {_of(rec.LATENCY_STATE)} @ end())", _FLOW)],
+            _LATENCY, span=8,
+        ),
+        lines(
+            "Token requests", "Time of a provider's token requests, 95th percentile, and the threshold `issuance_latency`.",
+            [
+                prom(select(rec.ISSUANCE_P95, BY_PROVIDER), _PROVIDER),
+                prom(f"min {by(PROVIDER_KEYS)} ({_goal('issuance_latency')})", f"{_PROVIDER} threshold", "B"),
+            ],
+            "s", span=24,
+        ),
+    )  # fmt: skip
+
+
+def _budgets() -> tuple[Panel, ...]:
+    made: list[Panel] = []
+    for window, factor in ((HOUR, 14.4), (6 * HOUR, 6.0), (3 * DAY, 1.0)):
+        words = rec.WINDOWS[window]
+        burn = f"{_of(rec.error_ratio(window))} / {on(FLOW_KEYS)} group_left () (1 - {_goal('availability')})"
+        made.append(
+            lines(
+                f"Burn rate, {words}",
+                f"How many times too fast the error budget is spent, over {words}; above {factor:g} an alert fires. The ten highest.",
+                [prom(f"topk(10, {burn})", f"{_FLOW} {{{{{COUNTS}}}}}")],
+                "none", span=8, steps=((None, GREEN), (factor, RED)), linked=True,
+            )
+        )  # fmt: skip
+    made.append(
+        lines(
+            "Good runs, thirty days", "Availability of the flows that have least of it.",
+            [prom(f"bottomk(10, {_of(rec.AVAILABILITY_30D)})", _FLOW)], "percentunit", span=24, linked=True,
+        )
+    )  # fmt: skip
+    return tuple(made)
