@@ -30,6 +30,7 @@ def files(p: Parameters) -> Mapping[str, str]:
         f"{alerts}/prometheus/alerts.rules.yaml": outputs.dump(outputs.rule_file(alerting, p)),
         f"{alerts}/kubernetes/prometheusrule.yaml": outputs.dump(outputs.prometheus_rule(every, p)),
         f"{alerts}/alertmanager.yaml": outputs.dump(routing.alertmanager(p)),
+        "dashboards/provisioning/dashboards/otelprobe.yaml": outputs.dump(outputs.board_provider()),
         "dashboards/provisioning/alerting/rules.yaml": outputs.dump(outputs.grafana_rules(every, p)),
         "dashboards/provisioning/alerting/policies.yaml": outputs.dump(routing.notification_policies(p)),
         "dashboards/provisioning/alerting/contact-points.yaml": outputs.dump(routing.contact_points(p)),

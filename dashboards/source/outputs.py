@@ -148,6 +148,21 @@ def _condition() -> Tree:
     return {"refId": "C", "relativeTimeRange": {"from": 600, "to": 0}, "datasourceUid": "__expr__", "model": model}
 
 
+def board_provider() -> Tree:
+    """Give the provisioning file by which Grafana finds the boards."""
+    provider = {
+        "name": "otelprobe",
+        "orgId": 1,
+        "folder": FOLDER,
+        "type": "file",
+        "disableDeletion": True,
+        "allowUiUpdates": False,
+        "updateIntervalSeconds": 60,
+        "options": {"path": "/var/lib/grafana/dashboards", "foldersFromFilesStructure": False},
+    }
+    return {"apiVersion": 1, "providers": [provider]}
+
+
 def flat(groups: Sequence[Group]) -> Mapping[str, Alert]:
     """Give every alert by its name."""
     return {alert.name: alert for group in groups for alert in group.alerts}
