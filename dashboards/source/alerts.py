@@ -298,6 +298,8 @@ def _security(p: Parameters) -> tuple[Alert, ...]:
 
 
 def _provider(p: Parameters) -> tuple[Alert, ...]:
+    subject = label(schema.DRIFT_SUBJECT)
+    drift = sum_increase(schema.DRIFT_CHANGES, p.span(HOUR), (*FLOW_KEYS, subject))
     early = f'{label(schema.KEY_CHANGE)}="withdrawn_early"'
     degraded = f'{label(schema.PROVIDER_STATE)}="degraded"'
     skew = f"abs(last_over_time({select(schema.CLOCK_SKEW)}[{p.span(10 * MINUTE)}]))"
@@ -329,6 +331,20 @@ def _provider(p: Parameters) -> tuple[Alert, ...]:
             meaning="The peer's clock and the prober's differ by more than thirty seconds.",
             mend="Compare with a third clock. If several peers differ alike, it is the prober's: check its NTP.",
             board="otelprobe-credentials",
+            variables=FLOW_VARIABLES,
+        ),
+        Alert(
+            name="AuthDrift",
+            expr=with_team(f"{drift} > 0"),
+            severity=Severity.INFO,
+            component=Component.AUTH,
+            scope=Scope.FLOW,
+            summary=f"Something changed for {{{{ $labels.{FLOW} }}}}: {{{{ $labels.{subject} }}}}",
+            description="VALUE differences from the learned baseline within an hour.",
+            meaning="The discovery document, the claims, the algorithms or the lifetimes are no longer what they were. It is no "
+            "failure, unless the flow's `drift` says so.",
+            mend="Its event names what changed; if it was not announced, ask the provider.",
+            board="otelprobe-security",
             variables=FLOW_VARIABLES,
         ),
         Alert(

@@ -62,10 +62,12 @@ def _keys() -> tuple[Panel, ...]:
     change = label(schema.KEY_CHANGE)
     return (
         lines("Published keys", "Keys in each provider's key set.",
-              [prom(f"max {by((PROVIDER,))} ({select(schema.KEY_COUNT, BY_PROVIDER)})", f"{{{{{PROVIDER}}}}}")], "none"),
+              [prom(f"max {by((PROVIDER,))} ({select(schema.KEY_COUNT, BY_PROVIDER)})", f"{{{{{PROVIDER}}}}}")], "none", span=8),
+        lines("Age of the oldest key", "Since the oldest published key was first seen; it falls when a key is rotated.",
+              [prom(f"max {by((PROVIDER,))} ({select(schema.KEY_AGE, BY_PROVIDER)})", f"{{{{{PROVIDER}}}}}")], "s", span=8),
         lines("Key changes", "Keys that were added, removed, replaced, or withdrawn while their tokens were alive.",
               [prom(sum_increase(schema.KEY_CHANGES, _RATE, (PROVIDER, change), BY_PROVIDER), f"{{{{{PROVIDER}}}}} {{{{{change}}}}}")],
-              "none", stacked=True),
+              "none", stacked=True, span=8),
     )  # fmt: skip
 
 

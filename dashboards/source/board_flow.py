@@ -102,7 +102,7 @@ def _runs() -> tuple[Panel, ...]:
     state = f"min {by((FLOW, LOCATION))} ({select(schema.FLOW_UP, BY_PLACE)})"
     took = quantile(0.95, schema.FLOW_DURATION, _RATE, (FLOW, OUTCOME), BY_PLACE)
     return (
-        history("Runs", "One cell for each point in time and location: did the run pass?",
+        history("Runs", "One cell for each point in time and location: whether the run passed.",
                 [prom(state, f"{{{{{FLOW}}}}} {{{{{LOCATION}}}}}")], UP),
         lines("Duration", "How long a run took, by how it ended, 95th percentile.",
               [prom(took, f"{{{{{OUTCOME}}}}}", exemplars=True)], "s", span=8),

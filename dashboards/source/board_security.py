@@ -18,7 +18,7 @@ from dashboards.source.panels import (
     prom,
     timeline,
 )  # fmt: skip
-from dashboards.source.promql import FLOW, FLOW_KEYS, PROVIDER, by, label, select
+from dashboards.source.promql import FLOW, FLOW_KEYS, PROVIDER, STEP, by, label, select, sum_increase
 from otelprobe.telemetry import schema
 
 _CASE = label(schema.CASE)
@@ -30,10 +30,11 @@ def security() -> Board:
     return Board(
         "otelprobe-security",
         "otelprobe / Security",
-        "The matrix of bad credentials and targets: red where one was accepted. Posture findings.",
+        "The matrix of bad credentials and targets: red where one was accepted. Posture findings, drift, and how long a revocation takes.",
         (
             Row("Bad credentials", (*_cases(),)),
             Row("Posture", (*_posture(),)),
+            Row("Drift and revocation", (*_drift(),)),
             Row("Events", (_events(),), closed=True),
         ),
         stores=("datasource", "loki"),
@@ -63,6 +64,18 @@ def _posture() -> tuple[Panel, ...]:
              (Column("findings", found, "none"),), span=14, sort="severity"),
         lines("Findings over time", "By severity.",
               [prom(f"sum {by((severity,))} ({select(schema.POSTURE, BY_PLACE)})", f"{{{{{severity}}}}}")], "none", stacked=True, span=10),
+    )  # fmt: skip
+
+
+def _drift() -> tuple[Panel, ...]:
+    subject = label(schema.DRIFT_SUBJECT)
+    changes = sum_increase(schema.DRIFT_CHANGES, "$__rate_interval", (FLOW, subject), BY_PLACE)
+    delay = f"max {by((FLOW, STEP))} ({select(schema.REVOCATION_DELAY, BY_PLACE)})"
+    return (
+        lines("Drift", "Differences from the learned baseline, by what changed: discovery document, claims, algorithms, lifetimes.",
+              [prom(changes, f"{{{{{FLOW}}}}} {{{{{subject}}}}}")], "none", stacked=True),
+        lines("Time until a revocation takes effect", "From the revocation of a token until it was seen refused.",
+              [prom(delay, f"{{{{{FLOW}}}}} {{{{{STEP}}}}}")], "s"),
     )  # fmt: skip
 
 

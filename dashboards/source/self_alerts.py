@@ -32,7 +32,7 @@ _PLACE = (ENV, LOCATION)
 
 def prober_alerts(p: Parameters) -> tuple[Alert, ...]:
     """Give every alert on the prober."""
-    return (_silent(p), _missing(p), *_schedule(p), *_delivery(p), _inconclusive(p), _watchdog())
+    return (_silent(p), _missing(p), *_schedule(p), *_delivery(p), _audit(p), _inconclusive(p), _watchdog())
 
 
 def _silent(p: Parameters) -> Alert:
@@ -165,6 +165,22 @@ def _delivery(p: Parameters) -> tuple[Alert, ...]:
             board="otelprobe-prober",
             variables=_HERE,
         ),
+    )
+
+
+def _audit(p: Parameters) -> Alert:
+    return Alert(
+        name="OtelprobeAuditLost",
+        expr=f"{sum_increase(schema.AUDIT_LOST, p.span(15 * MINUTE), (*_PLACE, 'instance'))} > 0",
+        severity=Severity.CRITICAL,
+        component=Component.OTELPROBE,
+        scope=Scope.PROBE,
+        summary="{{ $labels.instance }} cannot write its audit file",
+        description="VALUE audit records of fifteen minutes could not be written.",
+        meaning="Records of the audit trail are missing from the audit file: the trail has a gap.",
+        mend="Is the disk full, is the folder writable? `otelprobe audit verify` says what the file holds.",
+        board="otelprobe-prober",
+        variables=_HERE,
     )
 
 

@@ -7,7 +7,10 @@ from typing import Any
 import promql_parser
 
 from dashboards.source.frame import every_panel
+from otelprobe.telemetry import schema
+from otelprobe.telemetry.schema import Instrument, prometheus_name
 
+HISTOGRAMS = {prometheus_name(m) for m in schema.METRICS if m.instrument is Instrument.HISTOGRAM}
 FILLED: Mapping[str, str] = {
     "$__rate_interval": "1m",
     "$__interval": "1m",
@@ -55,4 +58,5 @@ def series_of(expr: str) -> set[str]:
 
 def base(series: str) -> str:
     """Give the metric of a histogram's series."""
-    return re.sub(r"_(bucket|sum|count)$", "", series)
+    shorter = re.sub(r"_(bucket|sum|count)$", "", series)
+    return shorter if shorter in HISTOGRAMS else series

@@ -259,6 +259,9 @@ def _provider() -> Iterable[Case]:
 
     yield Case("ClockSkewHigh", "behind by 31 s", skew(-31), fires=(6, 29), silent=(3, 42))
     yield Case("ClockSkewHigh", "30 s", skew(30), silent=(6, 29))
+    drift = {**ORDERS, label(schema.DRIFT_SUBJECT): "claims"}
+    changed = series(schema.DRIFT_CHANGES, drift, growing((0, 5), (1, 1), (0, 80)))
+    yield Case("AuthDrift", "one change", {**facts(86), **changed}, fires=(7, 40), silent=(5, 70))
     state = {**CORP, label(schema.PROVIDER_STATE): "degraded"}
     told = series(schema.PROVIDER_STATUS, state, phased((0, 5), (1, 20), (0, 20)))
     yield Case("ProviderStatusDegraded", "degraded, then well", told, fires=(12, 24), silent=(4, 9, 26))
@@ -361,6 +364,8 @@ def _delivery() -> Iterable[Case]:
     def reloads(outcome: str, *phases: tuple[float, int]) -> Series:
         return series(schema.CONFIG_RELOADS, {**PLACE, label(schema.RELOAD_OUTCOME): outcome}, growing(*phases))
 
+    lost = series(schema.AUDIT_LOST, PLACE, growing((0, 5), (1, 1), (0, 60)))
+    yield Case("OtelprobeAuditLost", "one record", lost, fires=(7, 15), silent=(5, 25))
     refused = reloads("refused", (0, 5), (1, 1), (0, 60))
     good = reloads("ok", (0, 66))
     yield Case("OtelprobeReloadFailed", "refused", {**refused, **good}, fires=(7, 20), silent=(5, 40))
