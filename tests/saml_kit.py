@@ -231,11 +231,16 @@ class Idp:
 
     def _posting(self, state: str) -> Answer:
         shape = self.shape
-        data = shape.raw if shape.raw is not None else etree.tostring(shape.edit(self._response()))
+        data = shape.raw if shape.raw is not None else self.document()
         back = state if shape.relay_state is None else shape.relay_state
         values = {"SAMLResponse": b64encode(data).decode(), "RelayState": back}
         inputs = "".join(f'<input type="hidden" name="{n}" value="{escape(v)}">' for n, v in values.items())
         return _page(f'<form method="post" action="{escape(shape.action)}">{inputs}<button>Continue</button></form>')
+
+    def document(self) -> bytes:
+        """Give a response to the last request."""
+        data: bytes = etree.tostring(self.shape.edit(self._response()))
+        return data
 
     def _response(self) -> Any:
         shape = self.shape

@@ -45,7 +45,8 @@ class Verified:
 
 
 def load_signatures() -> Any:
-    """Give the signature library; CheckFailed(config_error) names the extra if it is not installed."""
+    """Give the signature library; CheckFailed(config_error) names the extra if it, or the XML library, is not installed."""
+    etree()
     try:
         import signxml  # noqa: PLC0415 - an optional extra, imported at first use
     except ImportError:

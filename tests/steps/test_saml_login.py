@@ -1,10 +1,12 @@
 """The saml_login step: a whole log-in by both bindings, and every way in which a response can be wrong."""
 
+import sys
 import time
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from random import Random
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -15,15 +17,16 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from lxml import etree
 
 from otelprobe.fields import SecretRef
-from otelprobe.reasons import Blame, Counts, Outcome, Reason
+from otelprobe.reasons import Blame, CheckFailed, Counts, Outcome, Reason
 from otelprobe.result import Fact, FlowResult
 from otelprobe.saml.request import AuthnRequest, redirect_url
+from otelprobe.saml.response import Response
 from otelprobe.saml.signature import verify
 from otelprobe.steps.call import Call
 from otelprobe.steps.saml_login import SamlExpect, SamlLogin
 from otelprobe.steps.saml_metadata import SamlMetadata
 from tests.conftest import Answer, Seen, Server
-from tests.saml_kit import ACS, DS, PASSWORD, SP, Idp, Pair, Shape, key_descriptor, pair, sealed
+from tests.saml_kit import ACS, ATTRIBUTE, DS, NAME_ID, PASSWORD, SP, Idp, Pair, Shape, key_descriptor, pair, sealed
 from tests.steps.flows import Bench, last
 
 
@@ -471,3 +474,54 @@ def test_a_page_that_refuses_the_request(lab: Lab) -> None:
     result = lab.run()
     assert verdict(result) == (Reason.INVALID_REQUEST, *CONFIG)
     assert "check sp_entity_id and acs_url" in str(last(result).detail)
+
+
+@pytest.mark.parametrize("library", ["lxml", "signxml"])
+def test_a_missing_library_is_named_with_its_extra(lab: Lab, library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the extra both steps say what to install, and ask nothing of anybody."""
+    for name in [n for n in sys.modules if n.split(".")[0] == library] or [library]:
+        monkeypatch.setitem(sys.modules, name, None)
+    result = lab.run()
+    assert (result.failed_step, result.reason, result.blame) == ("idp", Reason.CONFIG_ERROR, Blame.CONFIG)
+    assert 'pip install "otelprobe[saml]"' in str(result.detail)
+    assert lab.bench.server.seen == []
+
+
+def _mutations(document: bytes, count: int) -> Iterator[bytes]:
+    """Give a document with one element each dropped, doubled or emptied, or one attribute dropped or changed."""
+    drawn = Random(7)
+    for _ in range(count):
+        root = etree.fromstring(document)
+        element = drawn.choice(list(root.iter()))
+        parent, name = element.getparent(), drawn.choice([*element.attrib, ""])
+        match drawn.randrange(4):
+            case 0 if parent is not None:
+                parent.remove(element)
+            case 1:
+                drawn.choice(list(root.iter())).append(etree.fromstring(etree.tostring(element)))
+            case 2 if name:
+                element.set(name, drawn.choice(["", "#", "0001-01-01T00:00:00Z", "http://example.com/#sha1"]))
+            case _:
+                element.text = drawn.choice([None, "", "====", "x"])
+        yield etree.tostring(root)
+
+
+@pytest.mark.parametrize(
+    "shape", [Shape(), Shape(sign=("response",)), Shape(seal=lambda a: sealed(a, pair("sp"), "gcm"))]
+)
+def test_a_changed_response_says_nothing_new(lab: Lab, shape: Shape) -> None:
+    """Whatever is done to it, it is refused with a reason or still says what was signed; nothing is ever tripped over."""
+    lab.idp.shape = shape
+    lab.idp.requests.append(etree.fromstring('<request ID="_x"/>'))
+    outcomes = set()
+    for changed in _mutations(lab.idp.document(), 150):
+        response = Response()
+        try:
+            response.open(b64encode(changed).decode(), [pair().der], pair("sp").key)
+            list(response.time_problems(time.time(), 5.0))
+        except CheckFailed as failed:
+            outcomes.add(failed.reason)
+        else:
+            assert response.assertion.find(".//{*}NameID").text == NAME_ID
+            assert response.assertion.find(".//{*}AttributeValue").text == ATTRIBUTE
+    assert Reason.SAML_SIGNATURE_INVALID in outcomes
