@@ -46,7 +46,7 @@ def client_assertion(ctx: Context, provider: Provider, url: str) -> str:
         return _ready(settings.token)
     audience = provider.issuer if settings.audience == "issuer" else token_endpoint(ctx, url)
     party = {"iss": provider.client_id, "sub": provider.client_id, "aud": audience}
-    return signed_assertion(ctx, _signer(provider, settings), party, LIFETIME)
+    return signed_assertion(ctx, client_signer(provider), party, LIFETIME)
 
 
 def signed_assertion(ctx: Context, signer: Signer, claims: Mapping[str, object], lifetime: float) -> str:
@@ -66,7 +66,9 @@ def token_endpoint(ctx: Context, otherwise: str) -> str:
         return otherwise
 
 
-def _signer(provider: Provider, settings: ClientAssertion) -> Signer:
+def client_signer(provider: Provider) -> Signer:
+    """Give what the client signs its assertions with; CheckFailed(config_error) if it has nothing to."""
+    settings = provider.client_assertion or ClientAssertion()
     if provider.auth_method == "client_secret_jwt" and provider.client_secret is not None:
         return read_signer(provider.client_secret, settings.algorithm or "HS256", settings.kid)
     if settings.key is None:

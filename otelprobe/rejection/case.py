@@ -37,7 +37,8 @@ class Case(Generic[M, O]):
 
     `lacks` says what is missing to make it, in words for the flow file's author; None: nothing. `proper` are statuses
     that refuse it properly. `taken` tells an acceptance where it is not a status of success. `uniform` cases should all be
-    answered alike. `parameter` is the member of the step without which the case cannot be made.
+    answered alike. `parameter` is the member of the step without which the case cannot be made, `control` says what the good
+    request beside it goes to, where there are several.
     """
 
     number: str
@@ -51,3 +52,4 @@ class Case(Generic[M, O]):
     taken: Callable[[Answer], bool] | None = None
     uniform: bool = False
     parameter: str | None = None
+    control: str = "token"
