@@ -167,7 +167,15 @@ def cases(side: Side, apis: Apis) -> tuple[Case, ...]:
             Verdict("verify", Reason.AUDIENCE_MISMATCH, *auth),
             *(issued, rejected),
         ),
-        case("refusing-api", "", [*tokens, verify, {"step": "call", "url": apis.refusing}], refused, issued, validated),
+        case(
+            "refusing-api",
+            "",
+            [*tokens, verify, {"step": "call", "url": apis.refusing}],
+            refused,
+            issued,
+            validated,
+            rejected,
+        ),
         case("dead-api", "", [*tokens, verify, {"step": "call", "url": apis.down}], down, issued, validated),
         case(
             "open-api",
