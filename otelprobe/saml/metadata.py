@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from otelprobe.certificates import Certificate, read_der
 from otelprobe.reasons import CheckFailed, Reason
-from otelprobe.saml.xml import below, child, children, instant, is_true, tag, text
+from otelprobe.saml.xml import below, child, children, instant, tag, text
 from otelprobe.tokens import shown
 
 Role = Literal["idp", "sp"]
@@ -56,7 +56,6 @@ class Entity:
     logout: tuple[Endpoint, ...] = ()
     keys: tuple[PublishedKey, ...] = ()
     valid_until: float | None = None
-    wants_signed_requests: bool = False
     faults: tuple[str, ...] = ()
 
     def of_use(self, use: str) -> tuple[PublishedKey, ...]:
@@ -102,7 +101,6 @@ def read_entity(element: Any, role: Role, valid_until: float | None) -> Entity:
         logout=_endpoints(descriptor, "SingleLogoutService", faults),
         keys=_keys(descriptor, faults),
         valid_until=min((t for t in (valid_until, *own) if t is not None), default=None),
-        wants_signed_requests=is_true(descriptor.get("WantAuthnRequestsSigned")),
         faults=tuple(faults),
     )
 

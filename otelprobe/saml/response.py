@@ -22,13 +22,12 @@ SUCCESS = "Success"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Expected:
-    """What a response has to fit: who signs, who it is from, and what was asked for.
+    """What a response has to fit: who it is from, and what was asked for.
 
     `issuer` and `request_id` are None where they are not known, `authn_context` is empty where any will do. `leeway` is
     in seconds.
     """
 
-    certificates: tuple[bytes, ...] = field(repr=False)
     issuer: str | None
     acs_url: str
     audience: str

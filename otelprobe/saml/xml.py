@@ -92,11 +92,6 @@ def alone(element: Any) -> Any:
     return library.fromstring(library.tostring(element, with_tail=False), parser=parser())
 
 
-def is_true(value: str | None) -> bool:
-    """Read an xs:boolean; what is missing is false."""
-    return value is not None and value.strip() in {"true", "1"}
-
-
 def instant(value: str | None) -> float | None:
     """Read an xs:dateTime as Unix seconds; None where there is none, ValueError where it is none."""
     return None if value is None else parse_ending(value).unix

@@ -276,7 +276,6 @@ class SamlLogin(LoginStep):
 
     def _expected(self, asked: _Asked) -> Expected:
         return Expected(
-            certificates=asked.provider.certificates,
             issuer=asked.provider.entity_id or None,
             acs_url=self.acs_url,
             audience=self.sp_entity_id,
