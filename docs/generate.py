@@ -22,6 +22,8 @@ from otelprobe.credentials import ApiKey, Auth, Basic
 from otelprobe.expect import Expect
 from otelprobe.fields import HttpOptions, Scalar, SecretRef
 from otelprobe.form_rules import FormRule
+from otelprobe.posture.policy import Waiver
+from otelprobe.posture.reference import posture_markdown
 from otelprobe.rejection.api_cases import API_CASES
 from otelprobe.rejection.case import Case
 from otelprobe.signing import SignedAssertion
@@ -125,6 +127,7 @@ _CLASSES: Mapping[type, str] = {
     VerificationKey: "[key](#key)",
     SignedAssertion: "[sign](#sign)",
     FormRule: "[forms](#forms)",
+    Waiver: "mapping of `rule` and `reason`",
     HttpOptions: "[http](#http)",
     str: "text",
     int: "whole number",
@@ -140,6 +143,7 @@ def main(arguments: list[str]) -> int:
     pages = {
         "reasons.md": reasons_markdown(),
         "telemetry.md": render_markdown(),
+        "posture.md": posture_markdown(),
         "steps.md": steps_markdown(),
         "cases.md": cases_markdown(),
         "otelprobe.schema.json": json.dumps(flow_file_schema(), indent=2) + "\n",

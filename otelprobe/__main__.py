@@ -18,6 +18,7 @@ COMMANDS = {
     "validate": ("validate", "check flow files and report every fault with file and line"),
     "plan": ("plan", "print the wired flows; touches no network, shows no secret"),
     "schema": ("schema", "print the JSON schema of flow files for editors"),
+    "posture": ("posture", "check good practice from outside and report findings (text, JSON, SARIF)"),
     "explain": ("explain", "say what a reason means, who should look and what to check first"),
     "audit": ("audit", "check an audit file: any edit, deletion and reordering is found"),
     "jwt": ("jwt", "decode, verify, sign and attack tokens, make keys and key sets; nothing leaves the machine"),

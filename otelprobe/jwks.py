@@ -23,7 +23,7 @@ def fetch_key_set(ctx: Context, url: str, redirects: Redirects, *, again: bool =
     except ValueError:
         what = "an HTML page" if is_html(reply) else f"no JSON ({shown(reply.media_type) or 'no media type'})"
         raise CheckFailed(Reason.JWKS_INVALID, f"{what} where the key set should be") from None
-    return KeySet(parse_key_set(document), url), reply
+    return KeySet(parse_key_set(document), url, cache_time(reply)), reply
 
 
 def cache_time(reply: Reply) -> float | None:

@@ -85,6 +85,13 @@ def note_token(ctx: Context, kid: str, exp: float, lifetime: float | None) -> tu
     return warnings
 
 
+def key_age(ctx: Context) -> float | None:
+    """Give the seconds since the key was seen first that is published longest; None where nothing is remembered."""
+    history = _load(ctx)
+    first = [_number(entry, "first_seen") for entry in history.published.values()] if history is not None else []
+    return ctx.now() - min(first) if first else None
+
+
 def withdrawn_kids(ctx: Context) -> frozenset[str]:
     """Give the keys that were published in an earlier run and are no more."""
     history = _load(ctx)

@@ -187,12 +187,16 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """A posture rule that was broken: `rule` is its id, `target` the host that it is about, `detail` prose."""
+    """A posture rule that was broken: `rule` is its id, `target` the host that it is about, `detail` prose.
+
+    `waived` is why the flow file lets it be broken; None where it does not.
+    """
 
     rule: str
     severity: Severity
     target: str
     detail: str
+    waived: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -201,6 +201,7 @@ class _Run:
             key_changes=done.key_changes,
             cases=done.cases,
             provider_status=done.provider_status,
+            findings=done.findings,
         )
         row = row if failed is None else _failed_row(row, failed)
         if self._plan.drift is not None:

@@ -13,7 +13,7 @@ from otelprobe.fields import Duration, HttpOptions, JsonPath, SecretRef, find_js
 from otelprobe.http import CREDENTIAL_HEADERS, Http, Redirects, Reply, Request, Wire
 from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
-from otelprobe.result import CaseResult, Expiry, FactValue, KeyChange, ProviderStatus, Warn
+from otelprobe.result import CaseResult, Expiry, FactValue, Finding, KeyChange, ProviderStatus, Warn
 from otelprobe.signing import Signer
 from otelprobe.state import Memory, State
 from otelprobe.template import fill
@@ -42,10 +42,11 @@ class ProviderMetadata(Artifact):
 
 @dataclass(frozen=True, slots=True)
 class KeySet(Artifact):
-    """The provider's published keys and where they came from."""
+    """The provider's published keys, where they came from, and the seconds that caches may keep them."""
 
     keys: tuple[Key, ...]
     url: str
+    cache_time: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ class Done:
     key_changes: tuple[KeyChange, ...] = ()
     cases: tuple[CaseResult, ...] = ()
     provider_status: ProviderStatus | None = None
+    findings: tuple[Finding, ...] = ()
 
 
 class StepFailed(CheckFailed):

@@ -1,10 +1,16 @@
 """What the tests of tokens and of the steps that use them share: a fixed clock, signing keys, and a context on a real socket."""
 
+import base64
 import time
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from functools import cache
 from itertools import count
 from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from otelprobe.fields import DEFAULT_HTTP
 from otelprobe.http import LiveHttp, Wire
@@ -52,6 +58,14 @@ def signing_key(alg: str, which: int = 0) -> Any:
 def jwk(family: str = "ES256", /, *, kid: str | None = "k1", which: int = 0, **more: Any) -> dict[str, Any]:
     """Give the public JWK of a test key; `more` adds members such as alg."""
     return {**public_jwk(signing_key(family, which), kid=kid), **more}
+
+
+def certificate(ends: float) -> str:
+    """Give the x5c entry of a certificate that ends at this Unix time."""
+    key, name = signing_key("ES256"), x509.Name([])
+    end = datetime.fromtimestamp(ends, UTC)
+    made = x509.CertificateBuilder(name, name, key.public_key(), 1, end - timedelta(days=3650), end)
+    return base64.b64encode(made.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)).decode()
 
 
 def keys(*jwks: dict[str, Any]) -> tuple[Key, ...]:

@@ -95,7 +95,7 @@ def _step(step: StepResult) -> dict[str, Any]:
         "provider_status": _status(step.provider_status),
         "drift": [{"subject": d.subject.value, "name": d.name, "detail": d.detail} for d in step.drift],
         "findings": [
-            {"rule": f.rule, "severity": f.severity.value, "target": f.target, "detail": f.detail}
+            {"rule": f.rule, "severity": f.severity.value, "target": f.target, "detail": f.detail, "waived": f.waived}
             for f in step.findings
         ],
     }

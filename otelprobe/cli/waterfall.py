@@ -25,7 +25,7 @@ from otelprobe.cli.terminal import (
 from otelprobe.cli.timeline import CONTROL_FILL, Timeline
 from otelprobe.cli.verdict import security_mark, status_words, verdict_lines
 from otelprobe.reasons import Layer, Outcome, Reason
-from otelprobe.result import Exchange, FlowResult, Phases, StepResult
+from otelprobe.result import Exchange, FlowResult, Phases, Severity, StepResult
 
 WIDEST = 160
 """Beyond this many cells the eye loses the row."""
@@ -205,6 +205,12 @@ def _notes(step: StepResult) -> Iterator[tuple[str, Style]]:
             yield f"✓ {harmless(case.case)} refused ({status})", Style.DIM
     for change in step.key_changes:
         yield f"key {harmless(change.kid)} {harmless(change.change).replace('_', ' ')}", Style.DOUBT
+    for finding in (f for f in step.findings if f.waived is None):
+        style = Style.BAD if finding.severity is Severity.HIGH else Style.DIM
+        yield (
+            f"{finding.severity.value:<6} {finding.rule} {harmless(finding.target)}: {harmless(finding.detail)}",
+            style,
+        )
     for drift in step.drift:
         yield f"drift {drift.subject.value}: {harmless(drift.detail)}", Style.DOUBT
     if step.provider_status is not None:

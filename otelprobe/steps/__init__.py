@@ -16,6 +16,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "call": "Call",
         "reject": "Reject",
         "retained": "Retained",
+        "posture": "Posture",
         "refresh": "Refresh",
         "introspect": "Introspect",
         "revoke": "Revoke",

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from otelprobe.http import Redirects
-from otelprobe.jwks import cache_time, fetch_key_set
+from otelprobe.jwks import fetch_key_set
 from otelprobe.key_history import KeyNews, note_keys
 from otelprobe.memory_loss import lost_memory
 from otelprobe.provider import Provider
@@ -51,7 +51,7 @@ class Keys(Step):
         keys = key_set.keys
         # A key set without a usable key is an accident, not a rotation: it is not remembered.
         usable = any(key.verifies for key in keys)
-        cache = cache_time(reply)
+        cache = key_set.cache_time
         news = note_keys(ctx, keys, cache) if usable else KeyNews()
         ends = _certificates(ctx, keys)
         done = Done(

@@ -98,7 +98,7 @@ class Recorder:
         """Take over the findings of a run in which posture was looked at; another run leaves them as they are."""
         looked = [s for s in result.steps if Fact.POSTURE_RULES in s.facts]
         if looked:
-            counts = Counter((f.rule, f.severity.value) for s in looked for f in s.findings)
+            counts = Counter((f.rule, f.severity.value) for s in looked for f in s.findings if f.waived is None)
             self.posture(result.flow, ((rule, severity, number) for (rule, severity), number in counts.items()))
 
     def _until(self, result: FlowResult) -> int | None:

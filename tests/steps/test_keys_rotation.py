@@ -1,16 +1,11 @@
 """Keys over time: what of a rotation clients with cached keys survive, and what of it they do not."""
 
-import base64
 import json
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import rsa
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from otelprobe.reasons import Reason
 from otelprobe.result import Expiry, Fact, Warn
@@ -20,7 +15,7 @@ from otelprobe.steps.keys import Keys
 from otelprobe.steps.verify import Verify
 from otelprobe.tokens import public_jwk
 from tests.conftest import Answer, Server
-from tests.token_kit import NOW, World, jwk, signing_key, token
+from tests.token_kit import NOW, World, certificate, jwk, token
 
 DAY = 86400.0
 
@@ -163,14 +158,6 @@ def test_a_weak_key_is_told_before_it_signs(server: Server) -> None:
     publish(server, jwk(), weak)
     told = [w for w in look(World(server.url)).warnings if w.reason is Reason.KEY_UNUSABLE]
     assert [w.detail.startswith("weak key weak: ") for w in told] == [True]
-
-
-def certificate(ends: float) -> str:
-    """Give the x5c entry of a certificate that ends at this Unix time."""
-    key, name = signing_key("ES256"), x509.Name([])
-    end = datetime.fromtimestamp(ends, UTC)
-    made = x509.CertificateBuilder(name, name, key.public_key(), 1, end - timedelta(days=3650), end)
-    return base64.b64encode(made.sign(key, hashes.SHA256()).public_bytes(Encoding.DER)).decode()
 
 
 def test_the_certificate_of_a_key_is_watched(server: Server) -> None:
