@@ -23,7 +23,7 @@ _ZERO_LASTS_NS = 15 * _NS
 _KEPT = 4096
 """Encoded attributes of keys kept, some 200 bytes each; flows with steps of the same names share them."""
 
-_BURST, _PAUSE = 200, 0.0002
+_BURST, _PAUSE = 400, 0.0002
 """Points after which the collection pauses, and the seconds: a check whose answer has come waits for no more than these."""
 
 _TIMES = Struct("<BQBQ")

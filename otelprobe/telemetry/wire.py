@@ -16,7 +16,7 @@ _KEPT = 4096
 """Attributes kept encoded, some 150 bytes each: those of a few hundred flows."""
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
-_DOUBLE = Struct("<Bd")
+_DOUBLE = Struct("<d")
 _TRUE, _FALSE = b"\x12\x02\x10\x01", b"\x12\x02\x10\x00"
 
 
@@ -60,22 +60,30 @@ def fields(tag: bytes, sized_values: Iterable[bytes]) -> bytes:
 
 def pair(name: str, value: Value) -> bytes:
     """Write one attribute, a KeyValue, with its length. An integer beyond 64 bits is told as the last one that fits."""
+    if isinstance(value, float):
+        return _double_head(name) + _DOUBLE.pack(value)
+    if isinstance(value, tuple | list):
+        array = fields(b"\x0a", [sized(b"\x0a" + text(item)) for item in value])
+        return sized(_key(name) + b"\x12" + sized(b"\x2a" + sized(array)))
+    return _kept(name, value)
+
+
+@lru_cache(maxsize=_KEPT, typed=True)
+def _kept(name: str, value: str | bool | int) -> bytes:
+    """Write a pair that will come again; `typed`, as 1 and true are the same to a dict."""
     if isinstance(value, str):
-        return _text_pair(name, value)
+        return sized(_key(name) + b"\x12" + sized(b"\x0a" + text(value)))
     if isinstance(value, bool):
         return sized(_key(name) + (_TRUE if value else _FALSE))
-    if isinstance(value, int):
-        number = max(_LEAST, min(_MOST, value)) & 0xFFFFFFFFFFFFFFFF
-        return sized(_key(name) + b"\x12" + sized(b"\x18" + varint(number)))
-    if isinstance(value, float):
-        return sized(_key(name) + b"\x12\x09" + _DOUBLE.pack(0x21, value))
-    array = fields(b"\x0a", [sized(b"\x0a" + text(item)) for item in value])
-    return sized(_key(name) + b"\x12" + sized(b"\x2a" + sized(array)))
+    number = max(_LEAST, min(_MOST, value)) & 0xFFFFFFFFFFFFFFFF
+    return sized(_key(name) + b"\x12" + sized(b"\x18" + varint(number)))
 
 
 @lru_cache(maxsize=_KEPT)
-def _text_pair(name: str, value: str) -> bytes:
-    return sized(_key(name) + b"\x12" + sized(b"\x0a" + text(value)))
+def _double_head(name: str) -> bytes:
+    """Write all of a pair that comes before its eight bytes of number."""
+    key = _key(name) + b"\x12\x09\x21"
+    return varint(len(key) + 8) + key
 
 
 @lru_cache(maxsize=_KEPT)
