@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from dashboards.source import outputs, routing
+from dashboards.source import outputs, pages, routing
 from dashboards.source.alerts import groups
 from dashboards.source.boards import boards
 from dashboards.source.frame import render
@@ -25,6 +25,8 @@ def files(p: Parameters) -> Mapping[str, str]:
     alerting = tuple(group for group in every if group.alerts)
     alerts = "dashboards/alerts"
     return {
+        "docs/dashboards.md": pages.boards_page(),
+        "docs/alerts.md": pages.alerts_page(every, p),
         **{f"dashboards/grafana/{board.uid}.json": render(board) for board in boards()},
         f"{alerts}/prometheus/recording.rules.yaml": outputs.dump(outputs.rule_file(recorded, p)),
         f"{alerts}/prometheus/alerts.rules.yaml": outputs.dump(outputs.rule_file(alerting, p)),

@@ -1,0 +1,281 @@
+"""Every query of every board, on the real stores, fed by the real pipeline with every kind of fault, returns data.
+
+otelprobe runs flows against two demos, one healthy and one whose faults change every few seconds, through the collector's
+all-in-one file into Prometheus, Jaeger and a receiver of events. Prometheus runs the shipped rules, an hour of them in a minute.
+"""
+
+import json
+import math
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+import yaml
+
+from dashboards.generate import files
+from dashboards.source.frame import every_panel
+from dashboards.source.promql import FLOW, name
+from dashboards.source.rules import Parameters
+from otelprobe.demo import flow_yaml, start_demo
+from otelprobe.demo.server import Demo
+from otelprobe.telemetry import schema
+from tests.dashboards.queries import filled, prometheus_targets
+from tests.dashboards.test_boards import BOARDS
+from tests.stack.harness import cache
+from tests.stack.harness.collector import Collector
+from tests.stack.harness.jaeger import Jaeger
+from tests.stack.harness.process import Process, eventually, session
+from tests.stack.harness.prometheus import CONFIG, Prometheus
+from tests.stack.servers import told_in_one_line
+from tests.telemetry.receiver import Inbox, http_receiver
+
+SCALE = Parameters(scale=1 / 60)
+FAULTS = (
+    "wrong-audience", "api-accepts-unsigned", "refresh-broken", "api-slow", "api-down", "invalid-client-secret", "token-down",
+)  # fmt: skip
+"""What is wrong with the second demo, one after the other."""
+
+EACH = 5.0
+"""Seconds that each fault lasts."""
+
+RANGE = {
+    "$__rate_interval": "10s", "$__interval": "5s", "$__range": "5m", "$environment": ".*", "$provider": ".*", "$flow": ".*",
+    "$location": ".*",
+}  # fmt: skip
+MAY_BE_EMPTY: Mapping[tuple[str, str, str], str] = {
+    ("otelprobe-flow", "Step times", "B"): "the native form of a histogram, where Prometheus holds the classic one",
+    (
+        "otelprobe-prober",
+        "Lag of all runs",
+        "B",
+    ): "the native form of a histogram, where Prometheus holds the classic one",
+    ("otelprobe-overview", "Silent flows", "A"): "no flow is silent; promtool shows that one would be seen",
+    ("otelprobe-security", "Findings", "A"): "no flow of this test breaks a posture rule",
+    ("otelprobe-security", "Findings over time", "A"): "no flow of this test breaks a posture rule",
+    ("otelprobe-flow", "Locations where it fails", "A"): "empty is none; seen while a fault is on",
+}
+
+
+class Page(BaseHTTPRequestHandler):
+    """A provider's status page that tells of a disturbance."""
+
+    def do_GET(self) -> None:
+        body = json.dumps(
+            {"page": {"name": "corp"}, "status": {"indicator": "major", "description": "degraded"}, "components": []}
+        ).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@dataclass
+class Fed:
+    """The stores, with what they were fed from `begun` on."""
+
+    prometheus: Prometheus
+    jaeger: Jaeger
+    inbox: Inbox
+    begun: float
+    ended: float
+
+
+def flow_file(good: Demo, bad: Demo, page: str) -> dict[str, Any]:
+    """Give flows on both demos, and one each for what the demo's flow does not do."""
+    told = yaml.safe_load(flow_yaml(good))
+    other = yaml.safe_load(flow_yaml(bad).replace("OTELPROBE_DEMO_", "BAD_DEMO_"))
+    told["providers"]["bad"] = other["providers"]["demo"]
+    (flow,), (broken,) = told["flows"], other["flows"]
+    flow |= {"name": "shop", "every": "1s", "drift": {}}
+    broken |= {"name": "broken", "provider": "bad", "every": "1s"}
+    for one in (flow, broken):
+        one["objective"] = {**one["objective"], "issuance_latency": "300ms"}
+    token = next(step for step in flow["steps"] if isinstance(step, dict) and step.get("step") == "token")
+    revoked = {
+        **{key: flow[key] for key in ("provider", "http")},
+        "name": "revoked", "every": "2s",
+        "steps": ["discover", token, "revoke", {"step": "reject", "url": f"{good.api_url}/introspected", "cases": ["revoked"]}],
+    }  # fmt: skip
+    besides = {
+        "name": "besides", "provider": "demo", "every": "2s", "http": flow["http"],
+        "steps": [
+            {"step": "status_page", "url": page},
+            {"step": "credential_expiry", "expires_at": "2027-01-01", "name": "partner-key"},
+        ],
+    }  # fmt: skip
+    told["flows"] += [broken, revoked, besides]
+    return told
+
+
+def feed(folder: Path, good: Demo, bad: Demo, endpoint: str, page: str) -> None:
+    """Run otelprobe while the second demo goes through its faults, the first rotates its key, and the file is reloaded."""
+    file = folder / "flows.yaml"
+    text = yaml.safe_dump(flow_file(good, bad, page), sort_keys=False)
+    file.write_text(text, encoding="utf-8")
+    environment = {
+        **good.environment,
+        **{key.replace("OTELPROBE_DEMO_", "BAD_DEMO_"): value for key, value in bad.environment.items()},
+        "PYTHONPATH": str(cache.REPOSITORY),
+        "OTELPROBE_LOCATION": "here",
+        "OTELPROBE_STATE_DIR": str(folder / "state"),
+        "OTEL_RESOURCE_ATTRIBUTES": "deployment.environment.name=stack",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+        "OTEL_METRIC_EXPORT_INTERVAL": "1000",
+    }
+    command = [sys.executable, "-m", "otelprobe", "run", str(file), "--listen", "none", "--start-jitter", "0s"]
+    with Process("otelprobe", command, log=folder / "otelprobe.log", environment=environment) as process:
+        for number, fault in enumerate(("", *FAULTS)):
+            bad.set_faults([fault] if fault else [])
+            if number == 2:
+                good.rotate(overlap=True)
+            if number in {3, 5}:
+                file.write_text(text if number == 5 else text + "\nunknown: 1\n", encoding="utf-8")
+                os.kill(process._process.pid, signal.SIGHUP)
+            time.sleep(EACH)
+        time.sleep(4 * EACH)  # the hour of the rules is a minute, and what is gone must have been sent
+
+
+def rules(folder: Path) -> Path:
+    """Write the shipped file of Prometheus with the shipped rules beside it, both sixty times as fast."""
+    (folder / "rules").mkdir()
+    for path, text in files(SCALE).items():
+        if "/alerts/prometheus/" in path:
+            (folder / "rules" / Path(path).name).write_text(text, encoding="utf-8")
+    config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    config["global"]["evaluation_interval"] = "1s"
+    config["rule_files"] = ["rules/*.rules.yaml"]
+    path = folder / "prometheus.yml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(scope="module")
+def fed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fed]:
+    """Give stores that hold a minute of everything."""
+    folder = tmp_path_factory.mktemp("dashboards")
+    page = ThreadingHTTPServer(("127.0.0.1", 0), Page)
+    Thread(target=page.serve_forever, daemon=True).start()
+    begun = time.time()
+    try:
+        with (
+            told_in_one_line(),
+            http_receiver() as inbox,
+            Jaeger(folder) as jaeger,
+            Prometheus(folder, config=rules(folder)) as prometheus,
+        ):
+            environment = {
+                "OTELCOL_TRACES": jaeger.otlp,
+                "OTELCOL_PROMETHEUS_OTLP": prometheus.otlp,
+                "OTELCOL_LOKI": inbox.endpoint,
+                "OTELCOL_EVENTS_FILE": str(folder / "events.jsonl"),
+            }
+            with (
+                Collector(folder, "all-in-one.yaml", environment=environment) as collector,
+                start_demo(tls=True) as good,
+                start_demo(tls=True) as bad,
+            ):
+                feed(
+                    folder,
+                    good,
+                    bad,
+                    collector.http,
+                    f"http://127.0.0.1:{page.server_address[1]}/api/v2/summary.json",
+                )
+            yield Fed(prometheus, jaeger, inbox, begun, time.time())
+    finally:
+        page.shutdown()
+        page.server_close()
+
+
+def asked(fed: Fed, target: dict[str, Any]) -> tuple[bool, list[str]]:
+    """Ask a query over the range, as a panel does; tell whether any number came, and what Prometheus warned of."""
+    values = {
+        "query": filled(target["expr"], RANGE),
+        "start": f"{fed.begun:.0f}",
+        "end": f"{fed.ended:.0f}",
+        "step": "1",
+    }
+    with session() as http:
+        response = http.post(f"{fed.prometheus.url}/api/v1/query_range", data=values, timeout=30)
+    told = response.json()
+    assert told["status"] == "success", (told.get("error"), values["query"])
+    numbers = [float(value) for row in told["data"]["result"] for _, value in row.get("values", ())]
+    native = any(row.get("histograms") for row in told["data"]["result"])
+    return native or any(not math.isnan(n) for n in numbers), told.get("warnings", []) + told.get("infos", [])
+
+
+def test_every_query_of_every_board_returns_data(fed: Fed) -> None:
+    """No panel is empty, but for those that are listed with a reason; Prometheus finds nothing odd in any query."""
+    empty, odd = [], []
+    for uid, board in BOARDS.items():
+        for panel, target in prometheus_targets(board):
+            found, warnings = asked(fed, target)
+            key = uid, panel["title"], target["refId"]
+            if not found and key not in MAY_BE_EMPTY:
+                empty.append((*key, target["expr"]))
+            if warnings:
+                odd.append((*key, warnings))
+    assert not empty, empty
+    assert not odd, odd
+
+
+def test_every_variable_has_values(fed: Fed) -> None:
+    """Environment, provider, flow and location can be chosen."""
+    for query in ("otelprobe:flow_interval_seconds", "otelprobe:flow_up"):
+        assert fed.prometheus.series(query)
+    flows = {series[FLOW] for series in fed.prometheus.series("otelprobe:flow_interval_seconds")}
+    assert flows == {"shop", "broken", "revoked", "besides"}
+    assert {series["deployment_environment_name"] for series in fed.prometheus.series("otelprobe:flow_up")} == {"stack"}
+
+
+def test_every_rule_is_evaluated_without_fault(fed: Fed) -> None:
+    """Prometheus evaluates every recorded series and every alert, and some alerts have fired."""
+    with session() as http:
+        told = http.get(f"{fed.prometheus.url}/api/v1/rules", timeout=10).json()["data"]["groups"]
+    rules_ = [rule for group in told for rule in group["rules"]]
+    assert [(rule["name"], rule["lastError"]) for rule in rules_ if rule["health"] == "err"] == []
+    fired = {series["alertname"] for series in fed.prometheus.series('ALERTS{alertstate="firing"}')}
+    assert {"OtelprobeWatchdog", "AuthTokenEndpointDown", "BadCredentialAccepted"} <= fired
+
+
+def test_an_exemplar_leads_to_a_trace(fed: Fed) -> None:
+    """The dots of the panels are traces that Jaeger has."""
+    series = f"{name(schema.STEP_DURATION)}_bucket"
+    found = fed.prometheus.exemplars(series, fed.begun, fed.ended) or fed.prometheus.exemplars(
+        name(schema.STEP_DURATION), fed.begun, fed.ended
+    )
+    assert found
+    assert eventually(lambda: fed.jaeger.spans(found[-1]["labels"]["trace_id"]), 10, "trace of an exemplar")
+
+
+def test_jaeger_finds_the_failed_runs(fed: Fed) -> None:
+    """The search that the panel asks, with the flow filled in, finds traces."""
+    panel = next(p for p in every_panel(BOARDS["otelprobe-flow"]) if p["title"] == "Last failed runs (Jaeger)")
+    (target,) = panel["targets"]
+    pairs = [pair.split("=", 1) for pair in target["tags"].replace("${flow:raw}", "broken").split()]
+    tags = json.dumps(dict(pairs))
+    with session() as http:
+        parameters = {"service": target["service"], "tags": tags, "limit": target["limit"], "lookback": "1h"}
+        found = http.get(f"{fed.jaeger.url}/api/traces", params=parameters, timeout=10).json()["data"]
+    assert found
+
+
+def test_the_events_that_the_panels_filter_have_arrived(fed: Fed) -> None:
+    """Every attribute by which a panel of events filters is on some event that arrived, in the form that Loki gives it."""
+    seen = {
+        schema.prometheus_label(pair.key) for record in fed.inbox.records for pair in record.attributes
+    }  # fmt: skip
+    wanted = {schema.prometheus_label(a) for a in (schema.FLOW, schema.FLOW_OUTCOME, schema.DETAIL, schema.CASE)}
+    assert wanted <= seen
