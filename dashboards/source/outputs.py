@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from dashboards.source.layout import Dumper, pretty
 from dashboards.source.rules import Alert, Group, Parameters, Record
 from dashboards.source.units import grafana_value, prometheus_value
 
@@ -16,17 +17,9 @@ FOLDER = "otelprobe"
 Tree = dict[str, Any]
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes lists indented, as people do."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002 - the signature of the base
-        """Indent a list below its key."""
-        super().increase_indent(flow, False)
-
-
 def dump(tree: object, head: str = HEAD) -> str:
     """Write YAML with a line on where it comes from."""
-    return head + yaml.dump(tree, Dumper=_Dumper, sort_keys=False, width=120, allow_unicode=True)
+    return head + yaml.dump(tree, Dumper=Dumper, sort_keys=False, width=120, allow_unicode=True)
 
 
 def rule_file(groups: Sequence[Group], p: Parameters) -> Tree:
@@ -54,14 +47,14 @@ def _group(group: Group, p: Parameters) -> Tree:
 
 
 def _record(record: Record) -> Tree:
-    made: Tree = {"record": record.name, "expr": record.expr}
+    made: Tree = {"record": record.name, "expr": pretty(record.expr)}
     if record.labels:
         made["labels"] = dict(record.labels)
     return made
 
 
 def _alert(alert: Alert, p: Parameters) -> Tree:
-    made: Tree = {"alert": alert.name, "expr": alert.expr}
+    made: Tree = {"alert": alert.name, "expr": pretty(alert.expr)}
     if alert.lasts:
         made["for"] = p.span(alert.lasts)
     if alert.keeps:
@@ -131,7 +124,7 @@ def _grafana_rule(alert: Alert, p: Parameters) -> Tree:
 
 def _query(alert: Alert, p: Parameters) -> Tree:
     model = {
-        "refId": "A", "expr": alert.expr, "instant": True, "range": False, "intervalMs": 1000, "maxDataPoints": 43200,
+        "refId": "A", "expr": pretty(alert.expr), "instant": True, "range": False, "intervalMs": 1000, "maxDataPoints": 43200,
     }  # fmt: skip
     span = {"from": 600, "to": 0}
     return {"refId": "A", "relativeTimeRange": span, "datasourceUid": p.datasource, "model": model}

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 from dashboards.source.boards import boards
 from dashboards.source.frame import Board, render
+from dashboards.source.layout import pretty
 from dashboards.source.promql import duration
 from dashboards.source.routing import INHIBITIONS
 from dashboards.source.rules import Alert, Group, Parameters
@@ -125,7 +126,7 @@ def _alert(alert: Alert, p: Parameters) -> Iterator[str]:
     yield f"- Severity: {alert.severity.value}; scope: {alert.scope.value}; board: [{alert.board}](dashboards.md)"
     held = f", then for {p.span(alert.keeps)} after its end" if alert.keeps else ""
     yield f"- Fires {'after ' + p.span(alert.lasts) if alert.lasts else 'at once'}{held}\n"
-    yield f"```promql\n{alert.expr}\n```\n"
+    yield f"```promql\n{pretty(alert.expr)}\n```\n"
 
 
 def _records(groups: Sequence[Group]) -> Iterator[str]:

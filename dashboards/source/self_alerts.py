@@ -178,7 +178,7 @@ def _audit(p: Parameters) -> Alert:
         summary="{{ $labels.instance }} cannot write its audit file",
         description="VALUE audit records of fifteen minutes could not be written.",
         meaning="Records of the audit trail are missing from the audit file: the trail has a gap.",
-        mend="Is the disk full, is the folder writable? `otelprobe audit verify` says what the file holds.",
+        mend="Is the disk full, is the folder writable? `otelprobe audit verify FILE` says what the file holds.",
         board="otelprobe-prober",
         variables=_HERE,
     )
