@@ -139,6 +139,22 @@ def test_what_init_writes_runs(profiles: dict[str, Nanoidp], profile: str, tmp_p
     assert [w.reason for w in result.warnings] == [Reason.AUDIENCE_MISMATCH]
 
 
+def test_the_workbench_verifies_its_tokens(weak: Nanoidp, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A token of its own is decoded, and verified by its discovery document and key set; a forged one is refused."""
+    form, client = {"grant_type": "client_credentials"}, ("otelprobe", SECRET)
+    with requests.Session() as session:
+        session.trust_env = False
+        endpoint = session.get(f"{weak.issuer}/.well-known/openid-configuration", timeout=10).json()["token_endpoint"]
+        token = session.post(endpoint, form, auth=client, timeout=10).json()["access_token"]
+    (tmp_path / "token").write_text(token)
+    assert main(["jwt", "decode", str(tmp_path / "token")]) == 0
+    assert '"RS256"' in capsys.readouterr().out
+    assert main(["jwt", "verify", str(tmp_path / "token"), "--issuer", weak.issuer, "--audience", "orders"]) == 0
+    assert main(["jwt", "attack", str(tmp_path / "token"), "--case", "forged_key", "--out", str(tmp_path / "bad")]) == 0
+    assert main(["jwt", "verify", str(tmp_path / "bad" / "forged_key.jwt"), "--issuer", weak.issuer]) == 1
+    assert "signature_invalid" in capsys.readouterr().out
+
+
 def test_whole_flow_on_weak_profile(weak: Nanoidp, tmp_path: Path) -> None:
     """A healthy provider and a healthy API pass every step that there is, from discovery to revocation."""
     with ResourceServer(weak.issuer, "orders", scope="orders.read") as api:

@@ -14,6 +14,7 @@ import requests
 from otelprobe.__main__ import main
 from otelprobe.cli.jwt.keygen import ALGORITHMS
 from otelprobe.demo import start_demo
+from otelprobe.forging import jws
 from otelprobe.tokens import SYMMETRIC, parse
 
 CLAIMS = {"iss": "https://login.example.com", "sub": "ann", "aud": ["orders"], "exp": 4102444800, "iat": 1700000000}
@@ -278,3 +279,61 @@ def test_the_command_works_in_a_pipe(tmp_path):
         [*run, "verify", "--key", tmp_path / "k"], input=signed.stdout, capture_output=True, check=False
     )
     assert (told.returncode, told.stdout.partition(b" ")[0]) == (0, b"good")
+
+
+def test_a_notorious_secret_is_found_and_not_shown(bench):
+    """The built-in list and a word list find a guessable secret by its line; a drawn one stands in neither."""
+    for secret, word in (
+        ("your-256-bit-secret", "the built-in list, line "),
+        ("correct-horse-canary", "words, line 5001"),
+    ):
+        token = pyjwt.encode(CLAIMS, secret.encode(), "HS256") if len(secret) >= 32 else _by_hand(secret)
+        Path(bench.path("words")).write_text("".join(f"no-{n}\n" for n in range(5000)) + "correct-horse-canary\n")
+        assert bench("weak", "--wordlist", bench.path("words"), stdin=token) == 1
+        assert word in bench.out
+        assert secret not in bench.out + bench.err
+    token = bench.token(bench.key("HS256"))
+    assert bench("weak", "--wordlist", bench.path("words"), "--output", "json", stdin=token) == 0
+    told = json.loads(bench.out)
+    assert (told["weak"], told["tried"] > 5001) == (False, True)
+    assert bench("weak", stdin=bench.token(bench.key("ES256", "ec"))) == 2
+    assert "there is none to guess" in bench.err
+
+
+def _by_hand(secret: str) -> str:
+    """Sign with a secret that is too short for a library to take without a warning."""
+    return jws.with_shared_secret(parse(pyjwt.encode(CLAIMS, "x" * 32, "HS256")), secret.encode(), "test")
+
+
+def test_every_attack_is_refused_by_a_sound_validator(bench):
+    """Of a good token come the bad ones, by what was given: all of them other tokens, none of which verifies."""
+    public, key = bench.path("public"), bench.key("RS256", "key", "--public", bench.path("public"))
+    good = bench.token(key, CLAIMS, "--kid", "k1")
+    assert bench("attack", stdin=good) == 0
+    alone = dict(line.split("\t") for line in bench.out.splitlines())
+    assert {"tampered", "alg_none", "forged_key", "unknown_kid", "inline_key", "blank_secret"} <= set(alone)
+    assert "algorithm confusion (add --public-key FILE); validly signed tokens (add --key FILE)" in bench.err
+    assert bench("attack", "--public-key", public, "--key", key, "--output", "json", stdin=good) == 0
+    rows = json.loads(bench.out)["tokens"]
+    made = {row["case"]: row["token"] for row in rows}
+    assert {"confusion_pem", "confusion_der", "signed_expired", "signed_other_audience"} <= set(made)
+    assert all(row["number"] and row["told"] for row in rows)
+    for case, bad in made.items():
+        assert bad != good
+        words = ("--audience", "orders", "--expect-issuer", CLAIMS["iss"], "--require", "exp", "--algorithm", "RS256")
+        assert bench("verify", "--key", public, *words, stdin=bad) in {1, 2}, case
+    assert bench("verify", "--key", public, "--audience", "orders", stdin=good) == 0
+
+
+def test_an_attack_can_be_chosen_and_written_to_files(bench):
+    """One case alone, into a directory that only its owner reads; a wrong word gets the nearest."""
+    good = bench.token(bench.key("ES256"))
+    out = Path(bench.path("bad"))
+    assert bench("attack", "--case", "alg_none", "--case", "zero_signature", "--out", str(out), stdin=good) == 0
+    assert {p.name for p in out.iterdir()} == {"alg_none.jwt", "zero_signature.jwt"}
+    assert {p.stat().st_mode & 0o777 for p in out.iterdir()} == {0o600}
+    assert bench("attack", "--case", "alg_nine", stdin=good) == 2
+    assert "alg_none" in bench.err
+    assert bench("attack", "--case", "confusion_pem", stdin=good) == 2
+    assert "add --public-key FILE" in bench.err
+    assert bench("attack", stdin="opaque") == 2

@@ -1,5 +1,6 @@
 """Every step on the certified oidc-provider: healthy, strict and weak, and with what can go wrong there."""
 
+import json
 from pathlib import Path
 from textwrap import dedent
 
@@ -49,6 +50,27 @@ def test_whole_flow(idp: OidcProvider, tmp_path: Path) -> None:
     text = repr(result)
     assert SECRET not in text
     assert PASSWORD not in text
+
+
+def test_the_audit_trail_and_the_workbench(
+    idp: OidcProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One id links issuance, verification and revocation at a certified provider; the file is proven by its signature."""
+    monkeypatch.setenv("AUDIT_KEY", "0123456789abcdef0123456789abcdef")
+    key, public, file = tmp_path / "key.pem", tmp_path / "key.pub", tmp_path / "audit.jsonl"
+    assert main(["jwt", "keygen", "--alg", "Ed25519", "--out", str(key), "--public", str(public)]) == 0
+    monkeypatch.setenv("CLIENT_SECRET", SECRET)
+    monkeypatch.setenv("PASSWORD", PASSWORD)
+    steps = f"- discover\n- keys\n- {{{ANN_API}}}\n- {{step: verify, audience: orders}}\n- revoke"
+    block = f"audit: {{key: {{env: AUDIT_KEY}}, file: {file}, checkpoint: {{key: {{file: {key}}}}}}}\n"
+    (tmp_path / "flow.yaml").write_text(flow_file(idp.issuer, steps) + block, encoding="utf-8")
+    capsys.readouterr()
+    assert main(["once", str(tmp_path / "flow.yaml"), "--output", "json"]) == 0, capsys.readouterr().out
+    records = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    facts = [r for r in records if "flow" in r]
+    assert [r["event"] for r in facts] == ["issued", "validated", "revoked"]
+    assert len({(r["id"], r["subject"]) for r in facts}) == 1
+    assert main(["audit", "verify", str(file), "--key", str(public)]) == 0, capsys.readouterr().out
 
 
 def test_what_init_writes_runs(idp: OidcProvider, tmp_path: Path) -> None:

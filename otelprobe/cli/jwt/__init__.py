@@ -11,7 +11,7 @@ from importlib import import_module
 
 from otelprobe.cli.jwt.inputs import InputError, refuse_tokens
 
-ACTIONS = ("decode", "verify", "sign", "keygen", "jwks")
+ACTIONS = ("decode", "verify", "weak", "sign", "keygen", "jwks", "attack")
 """Actions, each a module of this package."""
 
 GOOD, BAD, UNUSABLE, DOUBTFUL = 0, 1, 2, 4
