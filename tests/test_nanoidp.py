@@ -439,3 +439,52 @@ def test_provider_goes_down(profiles: dict[str, Nanoidp], tmp_path: Path) -> Non
     result = run_text(tmp_path, text)
     assert verdict(result) == ("discover", Reason.CONNECT_REFUSED, Blame.PROVIDER, Counts.AUTH)
     assert [row.outcome for row in result.steps[1:]] == [Outcome.SKIP] * 3
+
+
+def test_posture_of_a_weak_and_a_strict_profile(weak: Nanoidp, strict: Nanoidp, tmp_path: Path) -> None:
+    """The strict profile breaks fewer rules than the weak one, and none that the weak one keeps."""
+    text = "- discover\n- keys\n- token\n- posture"
+    found = []
+    for provider in (weak, strict):
+        result = run_text(tmp_path, flow_file(provider.issuer, text))
+        assert passed(result)
+        found.append({finding.rule for finding in step(result, "posture").findings})
+    assert found[1] < found[0]
+    assert {"grant-password", "grant-implicit", "pkce-plain"} & (found[0] - found[1])
+
+
+def test_old_sessions_after_rotations(weak: Nanoidp, tmp_path: Path) -> None:
+    """A token of an earlier run survives one rotation; after the second its key is gone, which is told as such."""
+    with ResourceServer(weak.issuer, "orders") as api:
+        steps = f"""
+            - discover
+            - keys
+            - token
+            - {{step: verify, audience: orders}}
+            - {{step: retained, url: '{api.url}'}}
+        """
+        text, state = flow_file(weak.issuer, steps), tmp_path / "state"
+        assert passed(run_text(tmp_path, text, state=state))
+        weak.rotate()
+        overlap = run_text(tmp_path, text, state=state)
+        weak.rotate()
+        late = run_text(tmp_path, text, state=state)
+    assert passed(overlap)
+    assert step(overlap, "retained").facts[Fact.RETAINED_SESSIONS] == "both"
+    assert verdict(late) == ("retained", Reason.KID_WITHDRAWN_EARLY, Blame.PROVIDER, Counts.AUTH)
+    assert step(late, "retained").facts[Fact.RETAINED_SESSIONS] == "new_only"
+    assert late.detail is not None
+    assert late.detail.endswith("new log-ins work, old sessions are cut off")
+
+
+def test_drift_of_what_is_issued(weak: Nanoidp, tmp_path: Path) -> None:
+    """Another scope and another user's claims are changes of what a step issues, told once, by name."""
+    state = tmp_path / "state"
+    drifting = flow_file(weak.issuer, "- discover\n- token").replace("    steps:", "    drift: {}\n    steps:")
+    assert passed(run_text(tmp_path, drifting, state=state))
+    changed = drifting.replace("- token", f"- {{{ANN}}}")
+    result, again = (run_text(tmp_path, changed, state=state) for _ in range(2))
+    assert passed(result)
+    assert {change.subject.value for change in step(result, "token").drift} >= {"claims", "scopes"}
+    assert "ann@example.org" not in repr(result)
+    assert step(again, "token").drift == ()

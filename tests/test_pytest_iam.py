@@ -243,3 +243,14 @@ def test_wrong_password(iam: Iam, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     result = run_text(tmp_path, flow_file(iam.issuer, f"- discover\n- {{{ANN}}}"))
     assert verdict(result) == ("token", Reason.INVALID_REQUEST, Blame.CONFIG, Counts.NONE)
     assert "another-canary" not in repr(result)
+
+
+def test_posture_finds_none_and_plain(iam: Iam, tmp_path: Path) -> None:
+    """What this provider advertises against good practice is found from outside, without a log-in, and fails by policy."""
+    result = run_text(tmp_path, flow_file(iam.issuer, "- discover\n- keys\n- posture"))
+    assert passed(result)
+    found = {finding.rule for finding in step(result, "posture").findings}
+    assert found >= {"alg-none-advertised", "pkce-plain", "grant-implicit", "grant-password"}
+    strict = "- discover\n- keys\n- {step: posture, fail_on: high}"
+    result = run_text(tmp_path, flow_file(iam.issuer, strict))
+    assert verdict(result) == ("posture", Reason.POSTURE_VIOLATED, Blame.PROVIDER, Counts.NONE)
