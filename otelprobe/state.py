@@ -123,7 +123,6 @@ class Memory:
     budgets: dict[str, Budget] = field(default_factory=dict)
     skews: dict[str, float] = field(default_factory=dict)
     nonces: dict[str, str] = field(default_factory=dict, repr=False)
-    postures: dict[str, Any] = field(default_factory=dict, repr=False)
     told: set[str] = field(default_factory=set)
     retained: dict[str, Any] = field(default_factory=dict, repr=False)
     lock: threading.Lock = field(default_factory=threading.Lock, repr=False)

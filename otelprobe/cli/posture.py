@@ -21,6 +21,9 @@ from otelprobe.reasons import Reason
 from otelprobe.result import Fact, FlowResult, Severity
 from otelprobe.steps.posture import Posture
 
+_AT_ONCE = 1e-9
+"""The command looks anew, whatever was found a moment ago."""
+
 PASSED, FOUND, DOUBTFUL = 0, 1, 4
 """Exit codes; 2 is `inputs.BAD_CONFIG`, 128 and a signal's number stand for an interruption."""
 
@@ -70,13 +73,13 @@ def _posture(args: argparse.Namespace) -> int:
 
 def with_posture(plan: FlowPlan) -> FlowPlan:
     """Give a plan that has a posture step, which looks also where another step failed."""
-    steps = tuple(replace(s, always=True) if isinstance(s, Posture) else s for s in plan.steps)
+    steps = tuple(replace(s, always=True, every=_AT_ONCE) if isinstance(s, Posture) else s for s in plan.steps)
     if any(isinstance(step, Posture) for step in steps):
         return replace(plan, steps=steps)
     urls = (getattr(step, "url", None) for step in steps if step.kind == "call")
     url = next((url for url in urls if url is not None and "${" not in url), None)
     name = "posture" if all(step.name != "posture" for step in steps) else "posture-rules"
-    return replace(plan, steps=(*steps, Posture(name=name, always=True, url=url)))
+    return replace(plan, steps=(*steps, Posture(name=name, always=True, every=_AT_ONCE, url=url)))
 
 
 def places(config: Config, results: Sequence[FlowResult]) -> Mapping[str, tuple[str, int]]:

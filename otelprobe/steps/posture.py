@@ -1,7 +1,8 @@
 """Look at good practice from outside: what was seen in the run, a few read-only requests, and the rules of otelprobe.posture."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, replace
 from hashlib import sha256
 from typing import Any, ClassVar
 from urllib.parse import urlencode, urlsplit
@@ -15,7 +16,7 @@ from otelprobe.posture.policy import Judged, at_least
 from otelprobe.posture.rules import BY_ID
 from otelprobe.provider import Provider
 from otelprobe.reasons import Blame, CheckFailed, Layer, Reason
-from otelprobe.result import Fact, Severity
+from otelprobe.result import Fact, Finding, Severity
 from otelprobe.step import Context, Done, KeySet, ProviderMetadata, Step, StepFailed, Tokens, filled
 from otelprobe.tokens import Jwt, load_crypto, parse
 
@@ -97,13 +98,14 @@ class Posture(Step):
         return PosturePolicy(ignore=self.ignore, severity=self.severity)
 
     def _judged(self, ctx: Context) -> Judged:
-        """Give the last findings while they are fresh, else look anew."""
-        key, now = repr((ctx.flow, self.name, self)), ctx.clock.monotonic()
-        kept: tuple[float, Judged] | None = ctx.memory.postures.get(key)
-        if kept is not None and now - kept[0] < self.every:
-            return kept[1]
+        """Give the last findings while they are fresh, also those of another process, else look anew."""
+        key, policy, now = f"posture.{ctx.flow}.{self.name}", _digest(repr(self)), ctx.now()
+        kept = ctx.state.load(key) or {}
+        if kept.get("policy") == policy and 0 <= now - _number(kept.get("at")) < self.every:
+            return Judged(tuple(_findings(kept.get("findings"))), kept.get("looked") or 0)
         found = judge(self._observe(ctx), self._policy())
-        ctx.memory.postures[key] = (now, found)
+        findings = [asdict(finding) for finding in found.findings]
+        ctx.state.save(key, {"at": now, "policy": policy, "looked": found.looked, "findings": findings})
         return found
 
     def _observe(self, ctx: Context) -> Observations:
@@ -209,12 +211,23 @@ def _jti_repeated(ctx: Context, token: Jwt | None, step: str) -> bool | None:
     jti = token.claims.get("jti") if token is not None else None
     if token is None or not isinstance(jti, str):
         return None
-    key, now = f"posture.{ctx.flow}.{step}", {"token": _digest(token.raw), "jti": _digest(jti)}
+    key, now = f"posture-jti.{ctx.flow}.{step}", {"token": _digest(token.raw), "jti": _digest(jti)}
     before = ctx.state.load(key)
     ctx.state.save(key, now)
     if before is None or before.get("token") == now["token"]:
         return None
     return before.get("jti") == now["jti"]
+
+
+def _findings(entries: object) -> Iterator[Finding]:
+    """Read findings that were kept; what another hand has spoilt is left out."""
+    for entry in entries if isinstance(entries, list) else []:
+        with suppress(TypeError, ValueError, KeyError):
+            yield Finding(**{**entry, "severity": Severity(entry["severity"])})
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else float("-inf")
 
 
 def _digest(value: str) -> str:

@@ -81,14 +81,31 @@ def test_findings_are_worst_first(world: World) -> None:
     assert severities[0] is Severity.HIGH
 
 
-def test_requests_are_sent_once_in_a_while(world: World, server: Server) -> None:
-    """Within `every` the last findings stand, and nothing is asked."""
+def test_requests_are_sent_once_in_a_while(world: World, server: Server, tmp_path: Path) -> None:
+    """Within `every` the last findings stand, also in another process, and nothing is asked; then it is looked anew."""
+    world.state = State(tmp_path)
     first = run(world)
     asked = len(server.seen)
-    assert run(world).findings == first.findings
+    world.state.flush()
+    world.state = State(tmp_path)
+    world.clock.now += 3599
+    again = run(world)
+    assert (again.findings, again.facts) == (first.findings, first.facts)
     assert len(server.seen) == asked
-    run(world, step=Posture(name="posture", url=f"{world.url}/orders", every=0.000001))
+    world.clock.now += 1
+    run(world)
     assert len(server.seen) == 2 * asked
+
+
+@pytest.mark.parametrize(
+    "spoilt", [{"findings": 1}, {"findings": [{"rule": 1}, "x", {"severity": "worst"}]}, {"at": "x"}]
+)
+def test_findings_that_another_hand_has_spoilt_cost_no_run(world: World, spoilt: dict[str, Any]) -> None:
+    """A state document is read as far as it makes sense."""
+    run(world)
+    key = "posture.orders.posture"
+    world.state.save(key, {**(world.state.load(key) or {}), **spoilt})
+    assert run(world).facts
 
 
 def test_a_host_that_the_flow_file_does_not_name_is_not_asked(world: World, server: Server) -> None:
@@ -119,7 +136,7 @@ def test_a_jti_that_comes_twice_is_found_over_restarts(world: World, tmp_path: P
     seen = []
     first = token()
     for access in (first, first, token(client_id="x"), token(jti="another")):
-        world.state = State(tmp_path)
+        world.state, world.clock.now = State(tmp_path), world.clock.now + 1
         seen.append("jti-repeated" in rules(run(world, tokens=access, step=step)))
         world.state.flush()
     assert seen == [False, False, True, False]
