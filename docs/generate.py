@@ -26,9 +26,10 @@ from otelprobe.posture.policy import Waiver
 from otelprobe.posture.reference import posture_markdown
 from otelprobe.rejection.api_cases import API_CASES
 from otelprobe.rejection.case import Case
+from otelprobe.rejection.provider_cases import PROVIDER_CASES
 from otelprobe.signing import SignedAssertion
 from otelprobe.step import Step
-from otelprobe.steps import STEPS, step_class
+from otelprobe.steps import STEPS, reject_at_provider, step_class
 from otelprobe.steps.certificate import HOST
 from otelprobe.steps.credential_expiry import DATE
 from otelprobe.steps.reject import CASE_WORD
@@ -70,7 +71,10 @@ _CASES_INTRO = """\
 
 What can be offered, by the number of its kind. How cases are chosen, marked and judged stands in [security.md](security.md).
 """
-_CATALOGUES: Mapping[str, Mapping[str, Case[Any, Any]]] = {"To an API: the step reject": API_CASES}
+_CATALOGUES: Mapping[str, Mapping[str, Case[Any, Any]]] = {
+    "To an API: the step reject": API_CASES,
+    "To a provider: the step reject_at_provider": PROVIDER_CASES,
+}
 
 _MADE: Mapping[str, str] = {
     "ProviderMetadata": "the discovery document",
@@ -116,6 +120,7 @@ _SCALARS: Mapping[Scalar, str] = {
     HOST: "host, or host:port",
     DATE: "date or time, ISO 8601",
     CASE_WORD: "[cases](cases.md)",
+    reject_at_provider.CASE_WORD: "[cases](cases.md)",
 }
 """The words for each form of text."""
 

@@ -29,6 +29,7 @@ _EVENTS: Mapping[str, AuditEvent] = {
     "introspect": AuditEvent.INTROSPECTED,
     "revoke": AuditEvent.REVOKED,
     "reject": AuditEvent.REJECTED,
+    "reject_at_provider": AuditEvent.REJECTED,
 }
 """Kinds of step that leave an event when they pass. One that fails over a credential leaves `rejected`."""
 
@@ -214,7 +215,8 @@ def _is_refusal(row: StepResult) -> bool:
         return False
     if any(exchange.reason is row.reason for exchange in row.exchanges):
         return False
-    return not (row.kind == "reject" and VERDICTS[row.reason].security and all(case.accepted for case in row.cases))
+    offered = row.kind in {"reject", "reject_at_provider"}
+    return not (offered and VERDICTS[row.reason].security and all(case.accepted for case in row.cases))
 
 
 def _wire(row: StepResult) -> Sequence[Exchange]:

@@ -303,7 +303,14 @@ def _shows_login(answer: Answer) -> bool:
 def _went_astray(answer: Answer) -> bool:
     """Tell whether the server goes to a URI that is not registered, or would after a log-in."""
     location = answer.reply.value("Location") if answer.reply is not None and 300 <= answer.reply.status < 400 else ""
-    return "otelprobe" in location.partition("#")[0] or _shows_login(answer)
+    parts = urlsplit(location)
+    marked = (
+        (parts.hostname or "").endswith("otelprobe.invalid"),
+        parts.path.endswith("/otelprobe"),
+        "otelprobe" in parse_qs(parts.query),
+        parts.fragment.startswith("otelprobe"),
+    )
+    return any(marked) or _shows_login(answer)
 
 
 def _went_on(answer: Answer) -> bool:

@@ -1,6 +1,6 @@
 """Which cases are tried in a run: what the flow file names, as many as a run may send, the rest in the runs after it."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,6 +53,21 @@ def selected(registry: Registry, words: Sequence[str]) -> tuple[Case[Any, Any], 
 def in_group(cases: Iterable[Case[Any, Any]], *groups: Group) -> tuple[Case[Any, Any], ...]:
     """Give the cases of these groups."""
     return tuple(case for case in cases if case.group in groups)
+
+
+def named_too(registry: Registry, words: Sequence[str]) -> frozenset[str]:
+    """Give the cases that a list names by themselves or by number, not only as part of a group."""
+    own = [word for word in words if word in registry or word in numbers(registry)]
+    return frozenset(case.word for word in own for case in named(registry, word))
+
+
+def notes_of(registry: Registry, words: Sequence[str], every: float) -> Iterator[str]:
+    """Say which cases are offered, by group, for the plan."""
+    chosen = selected(registry, words)
+    for group in Group:
+        found = [case.word for case in in_group(chosen, group)]
+        if found:
+            yield f"{group}{'' if group is Group.SAFE else f', every {every:g} s'}: {' '.join(found)}"
 
 
 @dataclass(frozen=True, slots=True)

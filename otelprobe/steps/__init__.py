@@ -15,6 +15,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "verify": "Verify",
         "call": "Call",
         "reject": "Reject",
+        "reject_at_provider": "RejectAtProvider",
         "retained": "Retained",
         "posture": "Posture",
         "refresh": "Refresh",

@@ -29,7 +29,7 @@ from otelprobe.rejection.api_sending import Target, send_control, send_offer, wa
 from otelprobe.rejection.case import Group
 from otelprobe.rejection.expiry import OwnToken
 from otelprobe.rejection.leaks import differing, insides
-from otelprobe.rejection.selection import DEFAULT, Rota, case_words, in_group, numbers, selected
+from otelprobe.rejection.selection import DEFAULT, Rota, case_words, in_group, named_too, notes_of, selected
 from otelprobe.rejection.verdict import Offered, accepted, case_facts, case_results, judge, odd_answers
 from otelprobe.result import Fact, FactValue, Warn
 from otelprobe.signing import read_signer
@@ -163,12 +163,7 @@ class Reject(Step):
 
     def notes(self) -> Iterator[str]:
         """Say which cases are offered, by group."""
-        chosen = selected(API_CASES, self.cases)
-        for group in Group:
-            words = [case.word for case in in_group(chosen, group)]
-            if words:
-                when = "" if group is Group.SAFE else f", every {self.every:g} s"
-                yield f"{group}{when}: {' '.join(words)}"
+        return notes_of(API_CASES, self.cases, self.every)
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Say what does not fit together."""
@@ -275,14 +270,14 @@ class Reject(Step):
         """Leave out what cannot be made of what is at hand; say so of what the flow file names."""
         chosen = selected(API_CASES, self.cases)
         lacks = {case.word: case.lacks(material) for case in chosen}
-        named = {word for word in self.cases if word in API_CASES or word in numbers(API_CASES)}
+        named = named_too(API_CASES, self.cases)
         reasons: dict[str, list[str]] = {}
         for case in chosen:
             missing = lacks[case.word]
-            if missing is not None and named & {case.word, case.number} and case.word != "expired":
+            if missing is not None and case.word in named - {"expired"}:
                 reasons.setdefault(missing, []).append(case.word)
         warnings = [Warn(_lack_reason(material, why), f"{why}: {', '.join(w)} left out") for why, w in reasons.items()]
-        if named & {"expired", "N12"} and not own.lasting:
+        if "expired" in named and not own.lasting:
             detail = "without state_dir (and retain_key, or a client_secret) no token is kept between runs for the case expired"
             warnings.append(Warn(Reason.REJECTION_INCONCLUSIVE, detail))
         return [case for case in chosen if lacks[case.word] is None], tuple(warnings)
