@@ -489,6 +489,15 @@ def test_folded_header(door: Door):
         assert "\r" not in door.send(peer.url()).value("X-A")
 
 
+@pytest.mark.parametrize(
+    "line", [b": no name", b"X-A: one\rX-B: two", b"X-A: a\0b", b"X A: one", b" folded", b"nothing"]
+)
+def test_a_line_that_is_no_header_is_a_broken_answer(door: Door, line: bytes):
+    """A header without a name, one with a control character, and a line that is none are not read over."""
+    with Peer(b"HTTP/1.1 200 OK\r\n" + line + b"\r\nContent-Length: 0\r\n\r\n") as peer:
+        door.fails(peer.url(), Reason.HTTP_PROTOCOL_ERROR)
+
+
 # --- size and coding
 
 

@@ -592,6 +592,32 @@ def test_workers_are_started_as_needed() -> None:
     assert crew.threads == 3
 
 
+def test_of_free_workers_the_one_that_worked_last_is_taken() -> None:
+    """One task after the other is done by one thread, though others are free."""
+    crew, done, gate = Crew(4), threading.Semaphore(0), threading.Barrier(5)
+
+    def meet() -> None:
+        gate.wait(5)
+        done.release()
+
+    workers: set[int] = set()
+
+    def note() -> None:
+        workers.add(threading.get_ident())
+        done.release()
+
+    for task in (meet, meet, meet, meet):
+        crew.submit(task)
+    gate.wait(5)
+    assert all(done.acquire(timeout=5) for _ in range(4))
+    for _ in range(20):
+        while len(crew._free) < 4:
+            threading.Event().wait(0.001)
+        crew.submit(note)
+        assert done.acquire(timeout=5)
+    assert len(workers) == 1
+
+
 def test_a_worker_outlives_a_task_that_breaks() -> None:
     """A task that raises costs no thread."""
     crew, done = Crew(1), threading.Event()

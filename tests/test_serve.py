@@ -71,6 +71,20 @@ def test_results_are_published_in_order_by_one_thread() -> None:
     assert publisher.waits == 0
 
 
+def test_the_end_does_not_wait_for_more_to_gather(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While results are gathered, closing tells what is there at once."""
+    monkeypatch.setattr("otelprobe.serve._GATHER", 60.0)
+    told: list[str] = []
+    publisher = Publisher(lambda result: told.append(result.flow), lambda _f, _l: None)
+    publisher.start()
+    for n in range(5):
+        publisher.deliver(result_of(str(n)), 0.0)
+    started = time.monotonic()
+    assert publisher.close(10) == 0
+    assert time.monotonic() - started < 8
+    assert told == [str(n) for n in range(5)]
+
+
 def test_a_full_queue_holds_workers_up_and_loses_nothing() -> None:
     """When telemetry is slow the worker waits, that is counted, and every result arrives."""
     gate, told = threading.Event(), list[str]()
