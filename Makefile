@@ -37,7 +37,7 @@ format: $(STAMP)
 lock: $(STAMP) ## Pin what development and CI need
 	@$(BIN)/pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
-		--no-emit-index-url --extra demo --extra forms --extra saml --extra browser --group dev pyproject.toml -o requirements-dev.txt
+		--no-emit-index-url --extra demo --extra forms --extra saml --group dev pyproject.toml -o requirements-dev.txt
 
 benchmark: $(STAMP) ## Ratios, measured side by side in one run
 	@for script in tests/benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done

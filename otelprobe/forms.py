@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
 from urllib.request import Request
 
@@ -22,7 +22,21 @@ from otelprobe.step import Context, ProviderMetadata, Step
 from otelprobe.tokens import shown
 from otelprobe.webform import Form, Page, encode, load_parser, read_page
 
-__all__ = ["MOST_HOPS", "Arrival", "FormRule", "Goal", "Login", "LoginStep", "Walk", "provider_hosts", "same_place"]
+if TYPE_CHECKING:
+    from otelprobe.browser import BrowserWalk
+
+__all__ = [
+    "MOST_HOPS",
+    "Arrival",
+    "BrowsableStep",
+    "FormRule",
+    "Goal",
+    "Login",
+    "LoginStep",
+    "Walk",
+    "provider_hosts",
+    "same_place",
+]
 
 MOST_HOPS = 20
 """Pages and redirects of one log-in; real ones take three to nine."""
@@ -143,7 +157,7 @@ class Walk:
                 return following
             if self._goal.url is not None and same_place(following.url, self._goal.url):
                 return Arrival(reply, following.url, _answer_in(following))
-            self._check(following.url, hop.url)
+            check_place(self._ctx, self._hosts, following.url, hop.url)
             hop = following
         detail = f"more than {MOST_HOPS} pages and redirects, the last at {shown(urlsplit(hop.url).hostname)}"
         raise CheckFailed(Reason.REDIRECT_LOOP, detail)
@@ -171,7 +185,7 @@ class Walk:
 
     def _send(self, hop: _Hop, *, first: bool) -> Reply:
         url = urlunsplit(urlsplit(hop.url)._replace(fragment=""))
-        safe_url = url if first else _without_handles(url)
+        safe_url = url if first else without_handles(url)
         headers = {**_ACCEPT, **_origin_headers(hop), **self._cookies(url)}
         reply = self._ctx.send(hop.method, url, headers=headers, body=hop.body, safe_url=safe_url)
         asked = Request(url)  # noqa: S310 - it is never opened: the jar only reads where the cookies come from
@@ -186,13 +200,13 @@ class Walk:
 
     def _after(self, hop: _Hop, reply: Reply, *, first: bool) -> _Hop | Arrival:
         """Give what follows from an answer: the next request, or the end."""
-        _refuse(reply)
+        refuse(reply)
         location = reply.value("Location")
         if reply.status in _REDIRECTS and location:
             return _redirected(hop, reply.status, location)
         check = self._goal.check if first else None
         if not is_html(reply):
-            _raise_no_page(reply, check)
+            raise_no_page(reply, check)
         page = read_page(reply.text, hop.url)
         ending = next((form for form in page.forms if self._is_ending(form)), None)
         if ending is not None:
@@ -204,7 +218,7 @@ class Walk:
             return _Hop("GET", page.refresh, sender=hop.url)
         if self._goal.page and self.sent and reply.status < 400:
             return Arrival(reply, hop.url, {})
-        raise _nothing_to_send(page, reply, check, logged_in=self.sent > 0)
+        raise nothing_to_send(page, reply, check, logged_in=self.sent > 0)
 
     def _is_ending(self, form: Form) -> bool:
         goal = self._goal
@@ -227,21 +241,22 @@ class Walk:
         self.sent += 1
         return _Hop(form.method, url, hop.url, body, media_type, tuple(pairs) if body is not None else ())
 
-    def _check(self, url: str, before: str) -> None:
-        """Refuse to go where credentials must not: to a host that is not allowed, or to plain http."""
-        try:
-            parts = urlsplit(url)
-            host, _ = (parts.hostname or "").lower(), parts.port
-        except ValueError:
-            host = ""
-        if not host or parts.scheme not in {"http", "https"}:
-            raise CheckFailed(Reason.REDIRECT_UNEXPECTED, "the log-in leads to something that is no http or https URL")
-        if host not in self._hosts:
-            detail = f"the log-in leads to the host {shown(host)}: if that is meant, add it to hosts"
-            raise CheckFailed(Reason.REDIRECT_UNEXPECTED, detail)
-        plain = parts.scheme == "http" and not self._ctx.options.insecure_http
-        if plain and (not is_loopback(host) or before.startswith("https:")):
-            raise CheckFailed(Reason.REDIRECT_UNEXPECTED, f"the log-in leads to plain http, {shown(host)}")
+
+def check_place(ctx: Context, hosts: frozenset[str], url: str, before: str) -> None:
+    """Refuse to go where credentials must not: to a host that is not allowed, or to plain http."""
+    try:
+        parts = urlsplit(url)
+        host, _ = (parts.hostname or "").lower(), parts.port
+    except ValueError:
+        host = ""
+    if not host or parts.scheme not in {"http", "https"}:
+        raise CheckFailed(Reason.REDIRECT_UNEXPECTED, "the log-in leads to something that is no http or https URL")
+    if host not in hosts:
+        detail = f"the log-in leads to the host {shown(host)}: if that is meant, add it to hosts"
+        raise CheckFailed(Reason.REDIRECT_UNEXPECTED, detail)
+    plain = parts.scheme == "http" and not ctx.options.insecure_http
+    if plain and (not is_loopback(host) or before.startswith("https:")):
+        raise CheckFailed(Reason.REDIRECT_UNEXPECTED, f"the log-in leads to plain http, {shown(host)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,8 +290,11 @@ class LoginStep(Step):
 
     def walk(self, ctx: Context, goal: Goal, user_code: str | None = None) -> Walk:
         """Prepare a log-in that may lead to the provider's hosts and to those that the step names."""
-        hosts = provider_hosts(ctx) | frozenset(host.lower() for host in self.hosts)
-        return Walk(ctx, self.login(user_code), goal, hosts)
+        return Walk(ctx, self.login(user_code), goal, self.allowed(ctx))
+
+    def allowed(self, ctx: Context) -> frozenset[str]:
+        """Give the hosts to which the log-in may lead."""
+        return provider_hosts(ctx) | frozenset(host.lower() for host in self.hosts)
 
     def secrets(self) -> tuple[SecretRef, ...]:
         """Give the secrets that may be read on the way."""
@@ -296,7 +314,32 @@ class LoginStep(Step):
             yield "hosts", "a host is a name such as login.example.com, without scheme, port and path"
 
 
-def _without_handles(url: str) -> str:
+@dataclass(frozen=True, kw_only=True)
+class BrowsableStep(LoginStep):
+    """A step in which somebody logs in on pages that may need a real browser."""
+
+    browser: bool = False
+    """`true` opens the pages in a real browser, for those that need JavaScript: Chromium, found on the PATH or named by
+    `OTELPROBE_BROWSER`. Also scripts are loaded from the provider's hosts and those in `hosts` only.
+    """
+
+    def pages(self, ctx: Context, goal: Goal, user_code: str | None = None) -> "Walk | BrowserWalk":
+        """Prepare a log-in on plain forms, or in a browser."""
+        if not self.browser:
+            return self.walk(ctx, goal, user_code)
+        from otelprobe.browser import BrowserWalk  # noqa: PLC0415 - few flows need it
+
+        return BrowserWalk(ctx, self.login(user_code), goal, self.allowed(ctx))
+
+    def warm_up(self) -> None:
+        """Import what pages are read with."""
+        if not self.browser:
+            super().warm_up()
+            return
+        from otelprobe import browser  # noqa: F401, PLC0415 - for its imports
+
+
+def without_handles(url: str) -> str:
     """Give a URL as it may be published: servers keep sessions and handles of a log-in in paths, as in `;jsessionid=`."""
     parts = urlsplit(url)
     path = _HANDLE.sub("REDACTED", _PARAMETER.sub(r"\1REDACTED", parts.path))
@@ -339,7 +382,7 @@ def _redirected(hop: _Hop, status: int, location: str) -> _Hop:
     return _Hop(hop.method, url, hop.sender, hop.body, hop.media_type, hop.pairs)
 
 
-def _refuse(reply: Reply) -> None:
+def refuse(reply: Reply) -> None:
     """Raise for what the status or an edge says before any page is read."""
     if challenged(reply):
         raise CheckFailed(Reason.BOT_CHALLENGE, f"status {reply.status} from a bot check in front of the provider")
@@ -351,7 +394,8 @@ def _refuse(reply: Reply) -> None:
         raise CheckFailed(Reason.WAF_BLOCKED, f"status {reply.status} with a page from in front of the provider")
 
 
-def _raise_no_page(reply: Reply, check: str | None) -> NoReturn:
+def raise_no_page(reply: Reply, check: str | None) -> NoReturn:
+    """Raise for an answer that is no page where one is due."""
     try:
         document = reply.json()
     except ValueError:
@@ -373,7 +417,7 @@ def _refused(reply: Reply, check: str | None) -> CheckFailed:
     return CheckFailed(Reason.IDP_HTTP_4XX, f"status {reply.status} during the log-in")
 
 
-def _nothing_to_send(page: Page, reply: Reply, check: str | None, *, logged_in: bool) -> CheckFailed:
+def nothing_to_send(page: Page, reply: Reply, check: str | None, *, logged_in: bool) -> CheckFailed:
     """Tell why a page is the end of the way."""
     edge = classify_page(reply)
     if edge is not None:

@@ -128,11 +128,15 @@ class Shown:
 
 @dataclass(frozen=True, slots=True)
 class Wire:
-    """One step's line to the door: the trace its requests join, span ids to draw, and the log of what was exchanged."""
+    """One step's line to the door: the trace its requests join, span ids to draw, and the log of what was exchanged.
+
+    `aside` holds the seconds that the prober spent on itself (starting a browser): they are no part of the step's time.
+    """
 
     trace_id: int
     draw_span_id: Callable[[], int]
     exchanges: list[Exchange] = field(default_factory=list)
+    aside: list[float] = field(default_factory=list)
 
 
 class Http(Protocol):

@@ -193,7 +193,7 @@ class _Run:
             span_id=span_id,
             start_ns=start_ns,
             end_ns=start_ns + int(wall * 1e9),
-            duration=max(0.0, wall - sum(x.duration for x in wire.exchanges if x.control)),
+            duration=max(0.0, wall - _aside(wire)),
             warnings=(*done.warnings, *self._skew_warnings(wire.exchanges)),
             exchanges=tuple(wire.exchanges),
             facts=_with_skew(done, wire.exchanges),
@@ -269,7 +269,7 @@ class _Run:
 
     def _check_duration(self, step: Step, ctx: Context, started: float) -> None:
         wanted = step.expect.max_duration
-        took = ctx.clock.monotonic() - started - sum(x.duration for x in ctx.wire.exchanges if x.control)
+        took = ctx.clock.monotonic() - started - _aside(ctx.wire)
         if wanted is not None and took > wanted:
             raise CheckFailed(Reason.TOO_SLOW, f"took {took * 1000:.0f} ms, allowed {wanted * 1000:.0f} ms")
 
@@ -300,6 +300,11 @@ def _check_common(step: Step, done: Done) -> Mapping[str, str]:
         raise CheckFailed(Reason.ASSERTION_FAILED, f"status {done.reply.status}, expected {' or '.join(wanted)}")
     check_answer(done.reply, step.expect)
     return capture_values(step, done.reply)
+
+
+def _aside(wire: Wire) -> float:
+    """Give the seconds that are no part of what the user's request would take."""
+    return sum(x.duration for x in wire.exchanges if x.control) + sum(wire.aside)
 
 
 def _worst_skew(exchanges: list[Exchange]) -> Exchange | None:

@@ -19,7 +19,7 @@ from otelprobe.sharding import ALL, Shard
 
 PREFIX = "OTELPROBE_"
 ENV_FILE = ".env"
-_IGNORED = "OTELPROBE_DEMO_"
+_IGNORED = ("OTELPROBE_DEMO_", "OTELPROBE_BROWSER")
 _SHARD = re.compile(r"([0-9]{1,5})/(?:([0-9]{1,5})|@(.+))")
 _COUNT = re.compile(r"[0-9]{1,4}")
 _SWITCH = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}

@@ -10,7 +10,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 from otelprobe.expect import Expect
 from otelprobe.fields import DurationOrZero
-from otelprobe.forms import Arrival, Goal, LoginStep
+from otelprobe.forms import Arrival, BrowsableStep, Goal
 from otelprobe.oauth import post, raise_oauth_error, read_object
 from otelprobe.provider import Provider
 from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Reason
@@ -49,7 +49,7 @@ class _Asked:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Authorize(LoginStep):
+class Authorize(BrowsableStep):
     """Obtain an authorization code; forms are filled in on the way, consent included."""
 
     kind: ClassVar[str] = "authorize"
@@ -123,7 +123,7 @@ class Authorize(LoginStep):
     def run(self, ctx: Context) -> Done:
         """Log in; makes AuthorizationCode."""
         asked = self._asked(ctx)
-        walk = self.walk(ctx, Goal(url=self.redirect_uri))
+        walk = self.pages(ctx, Goal(url=self.redirect_uri))
         facts: dict[str, FactValue] = {}
         try:
             arrival = walk.run(self._url(ctx, asked))

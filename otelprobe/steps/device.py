@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 from otelprobe.codes import DEVICE_GRANT, waiting
 from otelprobe.fields import is_loopback
-from otelprobe.forms import Goal, LoginStep
+from otelprobe.forms import BrowsableStep, Goal
 from otelprobe.oauth import post, post_for_tokens, read_object
 from otelprobe.provider import Provider
 from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Reason
@@ -28,7 +28,7 @@ class _Answer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Device(LoginStep):
+class Device(BrowsableStep):
     """Ask for a device code, and see that it waits for a person."""
 
     kind: ClassVar[str] = "device"
@@ -79,7 +79,7 @@ class Device(LoginStep):
         if not self.complete:
             self._poll_once(ctx, answer.code)
             return Done(makes=(answer.code,), facts=facts, reply=reply)
-        walk = self.walk(ctx, Goal(page=True), user_code=answer.user_code)
+        walk = self.pages(ctx, Goal(page=True), user_code=answer.user_code)
         try:
             walk.run(answer.page)
         except CheckFailed as failed:

@@ -2,7 +2,7 @@
 
 import json
 from base64 import b32encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from tests.stack.servers import Keycloaks
 CALLBACK = "https://app.example.com/cb"
 TOTP = "twenty-bytes-of-totp"
 CODE = {"step": "token", "grant": "authorization_code"}
+Person = Callable[..., dict[str, Any]]
 CONFIG, PROVIDER = (Blame.CONFIG, Counts.NONE), (Blame.PROVIDER, Counts.AUTH)
 
 
@@ -74,10 +75,15 @@ def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("KEYCLOAK_TOTP", b32encode(TOTP.encode()).decode())
 
 
-def person(name: str = "ann", **members: object) -> dict[str, Any]:
-    """Write an authorize step of a person."""
-    known = {"username": name, "password": {"env": "KEYCLOAK_PASSWORD"}}
-    return {"step": "authorize", "redirect_uri": CALLBACK, **known, **members}
+@pytest.fixture(params=[False, True], ids=["forms", "browser"])
+def person(request: pytest.FixtureRequest) -> Person:
+    """Give what writes an authorize step of a person: on plain forms, and the same in a browser."""
+
+    def write(name: str = "ann", **members: object) -> dict[str, Any]:
+        known = {"username": name, "password": {"env": "KEYCLOAK_PASSWORD"}, "browser": request.param}
+        return {"step": "authorize", "redirect_uri": CALLBACK, **known, **members}
+
+    return write
 
 
 def run(folder: Path, issuer: str, *steps: str | Mapping[str, Any], client: str = "webapp") -> FlowResult:
@@ -89,7 +95,7 @@ def run(folder: Path, issuer: str, *steps: str | Mapping[str, Any], client: str 
     return run_flow(plan, Tools(http=LiveHttp(SystemClock())))
 
 
-def test_a_whole_log_in(issuer: str, tmp_path: Path) -> None:
+def test_a_whole_log_in(issuer: str, person: Person, tmp_path: Path) -> None:
     """One form; tokens, their ID token with at_hash, userinfo and a refresh after it."""
     id_token = {"step": "id_token", "require": ["at_hash", "auth_time"], "claims": {"preferred_username": "ann"}}
     result = run(tmp_path, issuer, person(max_age="1m"), CODE, id_token, "userinfo", "refresh")
@@ -99,14 +105,14 @@ def test_a_whole_log_in(issuer: str, tmp_path: Path) -> None:
         assert secret not in repr(result)
 
 
-def test_consent_is_given(issuer: str, tmp_path: Path) -> None:
+def test_consent_is_given(issuer: str, person: Person, tmp_path: Path) -> None:
     """The second page asks whether the client may; Yes is pressed, not No."""
     result = run(tmp_path, issuer, person(), CODE, "id_token", client="consenting")
     assert passed(result)
     assert step(result, "authorize").facts[Fact.LOGIN_FORMS] == 2
 
 
-def test_pushed_requests(issuer: str, tmp_path: Path) -> None:
+def test_pushed_requests(issuer: str, person: Person, tmp_path: Path) -> None:
     """A client that has to push its parameters passes if it does."""
     assert passed(run(tmp_path, issuer, person(par=True), CODE, "id_token", client="pushed"))
     result = run(tmp_path, issuer, person(), client="pushed")
@@ -114,12 +120,12 @@ def test_pushed_requests(issuer: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["query", "fragment", "form_post"])
-def test_response_modes(issuer: str, tmp_path: Path, mode: str) -> None:
+def test_response_modes(issuer: str, person: Person, tmp_path: Path, mode: str) -> None:
     """Every way in which the answer may come back."""
     assert passed(run(tmp_path, issuer, person(response_mode=mode), CODE))
 
 
-def test_a_second_factor_by_time(issuer: str, tmp_path: Path) -> None:
+def test_a_second_factor_by_time(issuer: str, person: Person, tmp_path: Path) -> None:
     """The code is computed; without the secret the page is known for what it is."""
     result = run(tmp_path, issuer, person("bob", totp={"env": "KEYCLOAK_TOTP"}), CODE, "id_token")
     assert passed(result)
@@ -131,13 +137,13 @@ def test_a_second_factor_by_time(issuer: str, tmp_path: Path) -> None:
     ("name", "reason"),
     [("cid", Reason.MFA_CHALLENGE), ("dot", Reason.LOGIN_REJECTED), ("eve", Reason.LOGIN_REJECTED)],
 )
-def test_people_who_cannot_just_log_in(issuer: str, tmp_path: Path, name: str, reason: Reason) -> None:
+def test_people_who_cannot_just_log_in(issuer: str, person: Person, tmp_path: Path, name: str, reason: Reason) -> None:
     """One who has to set up a second factor, one with a password to change, and one who is disabled."""
     result = run(tmp_path, issuer, person(name))
     assert verdict(result) == ("authorize", reason, *CONFIG), result.detail
 
 
-def test_a_wrong_password(issuer: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_password(issuer: str, person: Person, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The form comes back; it is not sent twice."""
     monkeypatch.setenv("KEYCLOAK_PASSWORD", "wrong-canary")
     result = run(tmp_path, issuer, person())
@@ -146,9 +152,9 @@ def test_a_wrong_password(issuer: str, tmp_path: Path, monkeypatch: pytest.Monke
     assert "wrong-canary" not in repr(result)
 
 
-def test_liveness_without_a_log_in(issuer: str, tmp_path: Path) -> None:
+def test_liveness_without_a_log_in(issuer: str, person: Person, tmp_path: Path) -> None:
     """`prompt: none` comes back with login_required."""
-    silent = {"step": "authorize", "redirect_uri": CALLBACK, "prompt": "none", "expect": {"error": "login_required"}}
+    silent = person(prompt="none", expect={"error": "login_required"})
     assert passed(run(tmp_path, issuer, silent))
 
 
@@ -161,23 +167,29 @@ def test_liveness_without_a_log_in(issuer: str, tmp_path: Path) -> None:
     ],
 )
 def test_requests_that_are_refused(
-    issuer: str, tmp_path: Path, members: dict[str, Any], client: str, reason: Reason
+    issuer: str,
+    person: Person,
+    tmp_path: Path,
+    members: dict[str, Any],
+    client: str,
+    reason: Reason,
 ) -> None:
     """By a page, or by redirect."""
     result = run(tmp_path, issuer, person(**members), client=client)
     assert verdict(result) == ("authorize", reason, *CONFIG), result.detail
 
 
-def test_a_code_is_good_once(issuer: str, tmp_path: Path) -> None:
+def test_a_code_is_good_once(issuer: str, person: Person, tmp_path: Path) -> None:
     """The second exchange is refused, and blames the provider."""
     result = run(tmp_path, issuer, person(), CODE, {**CODE, "name": "again"})
     assert verdict(result) == ("again", Reason.INVALID_GRANT, *PROVIDER)
 
 
-def test_a_device_that_waits_and_one_that_is_let_in(issuer: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("browser", [False, True])
+def test_a_device_that_waits_and_one_that_is_let_in(issuer: str, tmp_path: Path, browser: bool) -> None:
     """Pending is healthy; somebody who logs in and agrees gets the device its token."""
     waiting = {"step": "device", "name": "waiting", "scope": "openid"}
     known = {"username": "ann", "password": {"env": "KEYCLOAK_PASSWORD"}}
-    device = {"step": "device", "scope": "openid", "complete": True, **known}
+    device = {"step": "device", "scope": "openid", "complete": True, "browser": browser, **known}
     result = run(tmp_path, issuer, waiting, device, {"step": "token", "grant": "device_code"}, "id_token", "userinfo")
     assert passed(result)

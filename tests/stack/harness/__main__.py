@@ -5,7 +5,18 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from tests.stack.harness import alertmanager, blackbox, cache, cluster, collector, jaeger, keycloak, node, prometheus
+from tests.stack.harness import (
+    alertmanager,
+    blackbox,
+    cache,
+    chromium,
+    cluster,
+    collector,
+    jaeger,
+    keycloak,
+    node,
+    prometheus,
+)
 from tests.stack.harness.faults import StackError
 
 PARTS: Mapping[str, Callable[[], Path]] = {
@@ -17,6 +28,7 @@ PARTS: Mapping[str, Callable[[], Path]] = {
     "keycloak": keycloak.obtain,
     "kubernetes": cluster.obtain,
     "node": node.obtain,
+    "chromium": chromium.obtain,
 }
 
 
