@@ -1,10 +1,16 @@
 """X.509 certificates as facts: read from DER, PEM or PKCS#12, and told without anything that is secret."""
 
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from hashlib import sha1, sha256
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from otelprobe.reasons import CheckFailed, Reason
+from otelprobe.tokens import public_jwk, thumbprint
 
 if TYPE_CHECKING:
     from cryptography import x509
@@ -104,6 +110,45 @@ def read_file_as_der(data: bytes, path: str) -> tuple[bytes, ...]:
     except ValueError:
         raise CheckFailed(Reason.CONFIG_ERROR, f"certificate file {path} holds no certificate in PEM or DER") from None
     return tuple(dict.fromkeys(one.public_bytes(Encoding.DER) for one in found))
+
+
+def named_in_header(path: str, how: str, public: Mapping[str, Any]) -> tuple[dict[str, Any], Certificate]:
+    """Give the JWS header member (RFC 7515, section 4.1) that names the certificate of a key, and what it says of itself.
+
+    CheckFailed(config_error) if the file cannot be read, or its first certificate is not that of the key `public` (a JWK).
+    """
+    try:
+        chain, facts = _key_certificates(Path(path).read_bytes(), thumbprint(public))
+    except OSError as error:
+        why = error.strerror or "it cannot be read"
+    except ValueError as error:
+        why = str(error)
+    else:
+        return _header(how, chain), facts
+    raise CheckFailed(Reason.CONFIG_ERROR, f"certificate {path}: {why}")
+
+
+@lru_cache(maxsize=32)
+def _key_certificates(data: bytes, wanted: str) -> tuple[tuple[bytes, ...], Certificate]:
+    """Give a chain as DER, and what its first certificate says; ValueError unless that one is of the key `wanted`."""
+    from cryptography import x509  # noqa: PLC0415 - heavy; only what reads certificates needs it
+    from cryptography.hazmat.primitives.serialization import Encoding  # noqa: PLC0415
+
+    try:
+        found = x509.load_pem_x509_certificates(data)[:_MOST]
+        own = thumbprint(public_jwk(found[0].public_key()))
+    except (ValueError, TypeError, AttributeError):
+        raise ValueError("it holds no certificate in PEM whose key can be read") from None
+    if own != wanted:
+        raise ValueError("it is not the certificate of the key: the first one in the file has to be")
+    return tuple(one.public_bytes(Encoding.DER) for one in found), _facts(found[0])
+
+
+def _header(how: str, chain: tuple[bytes, ...]) -> dict[str, Any]:
+    if how == "x5c":
+        return {how: [b64encode(der).decode() for der in chain]}
+    digest = sha1(chain[0], usedforsecurity=False) if how == "x5t" else sha256(chain[0])
+    return {how: urlsafe_b64encode(digest.digest()).rstrip(b"=").decode()}
 
 
 def _from_pem(data: bytes) -> tuple[Certificate, ...]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from secrets import token_urlsafe
 from urllib.parse import quote_plus
 
+from otelprobe.certificates import named_in_header
 from otelprobe.fields import SecretRef
 from otelprobe.http import Reply
 from otelprobe.provider import Provider
@@ -46,13 +47,23 @@ def client_assertion(ctx: Context, provider: Provider, url: str) -> str:
         return _ready(settings.token)
     audience = provider.issuer if settings.audience == "issuer" else token_endpoint(ctx, url)
     party = {"iss": provider.client_id, "sub": provider.client_id, "aud": audience}
-    return signed_assertion(ctx, client_signer(provider), party, LIFETIME)
+    signer = client_signer(provider)
+    headers: Mapping[str, object] = {}
+    if settings.certificate is not None:
+        headers, _ = named_in_header(settings.certificate, settings.certificate_header, signer.jwk)
+    return signed_assertion(ctx, signer, party, LIFETIME, headers)
 
 
-def signed_assertion(ctx: Context, signer: Signer, claims: Mapping[str, object], lifetime: float) -> str:
+def signed_assertion(
+    ctx: Context,
+    signer: Signer,
+    claims: Mapping[str, object],
+    lifetime: float,
+    headers: Mapping[str, object] | None = None,
+) -> str:
     """Sign an assertion (RFC 7523, section 3) that is valid from now on, with an id of its own."""
     now = int(ctx.now())
-    return signer.sign({**claims, "iat": now, "exp": now + int(lifetime), "jti": token_urlsafe(16)})
+    return signer.sign({**claims, "iat": now, "exp": now + int(lifetime), "jti": token_urlsafe(16)}, headers)
 
 
 def token_endpoint(ctx: Context, otherwise: str) -> str:
@@ -91,8 +102,25 @@ def refused_client(ctx: Context, reply: Reply, told: str) -> CheckFailed | None:
     ready = provider.client_assertion.token if provider.client_assertion is not None else None
     if ready is not None:
         return _past_its_end(ctx, ready, told)
+    ended = _certificate_ended(ctx, provider, told)
+    if ended is not None:
+        return ended
     skew = reply.exchange.clock_skew or 0.0
     return clock_failure(ctx, reply, f"{told}; the client's assertion") if skew >= LIFETIME or skew < -_EARLY else None
+
+
+def _certificate_ended(ctx: Context, provider: Provider, told: str) -> CheckFailed | None:
+    """Say so where the certificate that the assertion names has ended."""
+    settings = provider.client_assertion
+    if settings is None or settings.certificate is None:
+        return None
+    signer = client_signer(provider)
+    _, certificate = named_in_header(settings.certificate, settings.certificate_header, signer.jwk)
+    left = certificate.remaining(ctx.now())
+    if left > 0:
+        return None
+    detail = f"{told}; the certificate in {settings.certificate} ended {-left:.0f} s ago"
+    return CheckFailed(Reason.CREDENTIAL_EXPIRED, detail, blame=Blame.CONFIG, counts=Counts.NONE)
 
 
 def _past_its_end(ctx: Context, ready: SecretRef, told: str) -> CheckFailed | None:

@@ -109,6 +109,11 @@ class Provider:
         if self.dpop is not None and self.dpop.key is not None:
             yield "dpop.key", self.dpop.key
 
+    def files(self) -> Iterator[tuple[str, str]]:
+        """Give the files besides secrets and those of `http` that this client reads, each with the member that names it."""
+        if self.client_assertion is not None and self.client_assertion.certificate is not None:
+            yield "client_assertion.certificate", self.client_assertion.certificate
+
     def warm_up(self) -> None:
         """Import what assertions and proofs are made with, and read the keys, so that no measured step pays for it."""
         if self.client_assertion is None and self.dpop is None and self.client_auth != "client_secret_jwt":

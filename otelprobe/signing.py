@@ -64,6 +64,16 @@ class ClientAssertion:
     audience: Literal["token_endpoint", "issuer"] = "token_endpoint"
     """Who is named as its audience."""
 
+    certificate: str | None = None
+    """File with the key's certificate in PEM (behind it the rest of its chain), for providers that know a client by its
+    certificate; read at each use, and compared with the key.
+    """
+
+    certificate_header: Literal["x5t#S256", "x5t", "x5c"] = "x5t#S256"
+    """How the header names the certificate (RFC 7515, section 4.1): its SHA-256 (`x5t#S256`) or SHA-1 (`x5t`), or the whole chain
+    (`x5c`).
+    """
+
     token: SecretRef | None = None
     """An assertion that somebody else has signed, such as a projected Kubernetes service-account token; read at each use."""
 
@@ -71,6 +81,10 @@ class ClientAssertion:
         """Say what does not fit together."""
         if self.token is not None and (self.key is not None or self.kid is not None or self.algorithm is not None):
             yield "token", "a token that lies ready is not signed here: remove it, or key, kid and algorithm"
+        if self.certificate is not None and self.key is None:
+            yield "certificate", "a certificate goes with its key: add key: {file: PATH}"
+        if self.certificate is None and self.certificate_header != "x5t#S256":
+            yield "certificate_header", "there is no certificate that the header could name: add certificate: PATH"
 
     def secrets(self) -> Iterator[tuple[str, SecretRef]]:
         """Give the secrets, each with the member that names it."""

@@ -3,11 +3,15 @@
 import hashlib
 import json
 from base64 import urlsafe_b64encode
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import NameOID
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from otelprobe.fields import SecretRef
@@ -79,3 +83,19 @@ def thumbprint(public: dict[str, Any]) -> str:
 def digest(value: bytes) -> str:
     """Give SHA-256 in base64url without padding."""
     return urlsafe_b64encode(hashlib.sha256(value).digest()).rstrip(b"=").decode()
+
+
+def certificate(alg: str, which: int = 0, *, days: int = 1) -> x509.Certificate:
+    """Give a self-signed certificate of a test key; with `days` below zero it ended that long ago."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "probe")])
+    ends = datetime.now(UTC) + timedelta(days)
+    key = signing_key(alg, which)
+    made = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    return made.not_valid_before(ends - timedelta(30)).not_valid_after(ends).sign(key, SHA256())
+
+
+def certificate_file(folder: Path, *certificates: x509.Certificate) -> str:
+    """Write certificates to a PEM file of their own."""
+    path = folder / f"certificate-{len(list(folder.iterdir()))}.pem"
+    path.write_bytes(b"".join(one.public_bytes(Encoding.PEM) for one in certificates))
+    return str(path)

@@ -2,8 +2,10 @@
 
 import ssl
 from pathlib import Path
+from textwrap import dedent
 from typing import get_args, get_type_hints
 
+import jwt
 import pytest
 import trustme
 
@@ -20,6 +22,7 @@ from tests.conftest import Answer, Server
 from tests.flow_kit import passed, run_text, step
 from tests.peers import Peer, answer, tunnel
 from tests.provider_shapes import SECRET, SHAPES, TENANT, Shape, entra, error, flow
+from tests.signing_kit import certificate, certificate_file, key_file, pem, read_assertion
 from tests.token_kit import signing_key
 
 TOKEN = {
@@ -110,6 +113,31 @@ def test_entra_issuers_by_tenant_and_version(
     assert passed(run("entra", shape, tmp_path, steps))
     shape.claims["iss"] = "https://sts.windows.net/00000000-0000-0000-0000-000000000000/"
     assert run("entra", shape, tmp_path, steps).reason is Reason.ISSUER_MISMATCH
+
+
+@pytest.mark.parametrize(("how", "algorithm"), [("x5t", "RS256"), ("x5t#S256", "PS256")])
+def test_entra_knows_a_client_by_its_certificate(server: Server, tmp_path: Path, how: str, algorithm: str) -> None:
+    """The assertion is as Entra documents it: the certificate's thumbprint and no kid, for the token endpoint."""
+    shape = entra(server)
+    (tmp_path / "files").mkdir()
+    key = key_file(tmp_path / "files", pem(algorithm, 1))
+    file = certificate_file(tmp_path / "files", certificate(algorithm, 1))
+    header = f"algorithm: {algorithm}, certificate: '{file}', certificate_header: '{how}'"
+    text = f"""
+        providers:
+          idp:
+            preset: entra
+            issuer: {shape.issuer}
+            client_id: {TENANT}
+            client_assertion: {{key: {{file: '{key.file}'}}, {header}}}
+        flows: [{{name: shop, provider: idp, steps: [discover, keys, {TOKEN["entra"]}, {{step: verify, audience: api-1}}]}}]
+        """
+    assert passed(run_text(tmp_path, dedent(text)))
+    (seen,) = (one for one in server.seen if one.path == shape.token_path)
+    told = jwt.get_unverified_header(seen.form["client_assertion"])
+    assert (told["alg"], told.keys() - {"alg", "typ"}) == (algorithm, {how})
+    claims = read_assertion(seen, algorithm, audience=f"{server.url}{shape.token_path}", which=1)
+    assert (claims["iss"], claims["sub"], seen.form["client_id"]) == (TENANT, TENANT, TENANT)
 
 
 def test_entra_of_another_tenant_is_another_issuer(server: Server, tmp_path: Path) -> None:

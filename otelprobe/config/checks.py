@@ -67,6 +67,8 @@ def _files(config: Config) -> Iterator[tuple[Place, tuple[str | int, ...], str]]
     for name, provider in config.providers.items():
         for key, file in _http_files(provider.http):
             yield config.provider_places[name], ("http", key), file
+        for key, file in provider.files():
+            yield config.provider_places[name], tuple(key.split(".")), file
     for flow in config.flows:
         place = config.flow_places[flow.name]
         for key, file in _http_files(flow.http):

@@ -1,12 +1,14 @@
 """A client that signs (RFC 7523): what is sent, which key is taken, and whose fault a refusal is."""
 
 import json
+from base64 import b64encode, urlsafe_b64encode
 from dataclasses import replace
 from pathlib import Path
 from time import time
 
 import jwt
 import pytest
+from cryptography.hazmat.primitives.hashes import SHA1, SHA256
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from otelprobe.fields import HttpOptions, SecretRef
@@ -17,7 +19,7 @@ from otelprobe.signing import ClientAssertion
 from otelprobe.steps.introspect import Introspect
 from otelprobe.steps.token import Token
 from tests.conftest import Answer, Seen
-from tests.signing_kit import ASSERTION_TYPE, jwk, key_file, pem, read_assertion
+from tests.signing_kit import ASSERTION_TYPE, certificate, certificate_file, jwk, key_file, pem, read_assertion
 from tests.steps.flows import Bench, as_json, last, token_answer
 from tests.token_kit import signing_key
 
@@ -263,3 +265,52 @@ def test_what_fits_is_not_complained_of() -> None:
     assert not faults(client_auth="client_secret_jwt", client_secret=SECRET)
     assert not faults(client_auth="tls_client_auth", http=HttpOptions(client_cert="c.pem"))
     assert dict(ClientAssertion(token=SECRET, key=SECRET).faults()).keys() == {"token"}
+    assert dict(ClientAssertion(token=SECRET, certificate="c.pem").faults()).keys() == {"certificate"}
+    assert dict(ClientAssertion(key=SECRET, certificate_header="x5t").faults()).keys() == {"certificate_header"}
+
+
+@pytest.mark.parametrize("how", ["x5t#S256", "x5t", "x5c"])
+@pytest.mark.parametrize("alg", ["RS256", "ES256"])
+def test_the_header_names_the_certificate(bench: Bench, tmp_path: Path, how: str, alg: str) -> None:
+    """By its fingerprint or as a whole (RFC 7515, section 4.1), beside what the signature needs."""
+    own, other = certificate(alg), certificate("ES384")
+    files = {"key": key_file(tmp_path, pem(alg)), "certificate": certificate_file(tmp_path, own, other)}
+    assert signing(bench, ClientAssertion(**files, certificate_header=how)).run(Token(name="token")).passed  # type: ignore[arg-type]
+    read_assertion(bench.server.seen[0], alg, audience=f"{bench.server.url}/token")
+    header = jwt.get_unverified_header(bench.server.seen[0].form["client_assertion"])
+    assert header.keys() - {"alg", "typ"} == {how}
+    if how == "x5c":
+        ders = [one.public_bytes(Encoding.DER) for one in (own, other)]
+        assert header[how] == [b64encode(der).decode() for der in ders]
+    else:
+        digest = own.fingerprint(SHA1() if how == "x5t" else SHA256())
+        assert header[how] == urlsafe_b64encode(digest).decode().rstrip("=")
+
+
+def test_a_certificate_that_does_not_fit(bench: Bench, tmp_path: Path) -> None:
+    """Of another key, no certificate, no file: the configuration's fault, told before anything is sent."""
+    key = key_file(tmp_path, pem("RS256"))
+    garbage = tmp_path / "garbage.pem"
+    garbage.write_text("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n")
+    wrong = {
+        certificate_file(tmp_path, certificate("RS256", 1)): "it is not the certificate of the key",
+        str(garbage): "it holds no certificate",
+        str(tmp_path / "none.pem"): "No such file",
+    }
+    for file, words in wrong.items():
+        result = signing(bench, ClientAssertion(key=key, certificate=file)).run(Token(name="token"))
+        assert (result.reason, result.blame) == (Reason.CONFIG_ERROR, Blame.CONFIG)
+        assert words in (result.detail or "")
+    assert not bench.server.seen
+
+
+def test_a_certificate_that_has_ended(bench: Bench, tmp_path: Path) -> None:
+    """A refusal says that the certificate has ended, and is nobody's outage; a good one leaves the refusal as it is."""
+    key = key_file(tmp_path, pem("RS256"))
+    refused = Answer(401, b'{"error": "invalid_client"}', [("Content-Type", "application/json")])
+    for days, reason in ((-2, Reason.CREDENTIAL_EXPIRED), (1, Reason.INVALID_CLIENT)):
+        file = certificate_file(tmp_path, certificate("RS256", days=days))
+        assertion = ClientAssertion(key=key, certificate=file)
+        signing(bench, assertion).server.on("/token", refused)
+        result = bench.run(Token(name="token"))
+        assert (result.reason, result.blame, result.counts) == (reason, Blame.CONFIG, Counts.NONE), result.detail
