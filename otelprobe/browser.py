@@ -92,8 +92,7 @@ class BrowserWalk:
         """Walk from `url` to the goal; CheckFailed with what stood in the way."""
         self._hosts |= {(urlsplit(url).hostname or "").lower()}
         started = time.monotonic()
-        browser = Chromium(started + self._ctx.deadline - self._ctx.clock.monotonic())
-        self._browser = browser
+        self._browser = browser = self._started(started + self._ctx.deadline - self._ctx.clock.monotonic())
         try:
             self._page = self._prepared()
             self._ctx.wire.aside.append(time.monotonic() - started)
@@ -106,6 +105,15 @@ class BrowserWalk:
             ended = time.monotonic()
             browser.close()
             self._ctx.wire.aside.append(time.monotonic() - ended)
+
+    def _started(self, deadline: float) -> Chromium:
+        """Start the browser; that this takes too long is nobody's fault but ours."""
+        try:
+            return Chromium(deadline)
+        except CheckFailed as failed:
+            if failed.reason is not Reason.DEADLINE_EXCEEDED:
+                raise
+        raise CheckFailed(Reason.PROBER_OVERLOADED, "the browser did not start within the time of the step")
 
     def _prepared(self) -> BrowserPage:
         page = BrowserPage(self._browser)

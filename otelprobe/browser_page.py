@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin
@@ -12,7 +11,6 @@ from otelprobe.form_rules import Choice
 from otelprobe.webform import Button, Control, Form, Page
 
 _MOST = 500
-_NOTICE_SECONDS = 3.0
 _LOOK = """(() => {
   const all = [];
   const walk = (root) => {
@@ -158,18 +156,13 @@ class BrowserPage:
             return
         at = {"x": place[0], "y": place[1], "button": "left", "clickCount": 1}
         for kind in ("mousePressed", "mouseReleased"):
-            self._input("Input.dispatchMouseEvent", {"type": kind, **at})
+            self._browser.press("Input.dispatchMouseEvent", {"type": kind, **at})
 
     def _key(self, key: str, code: int) -> None:
         text = {"text": "\r"} if key == "Enter" else {}
         at = {"key": key, "code": key, "windowsVirtualKeyCode": code}
-        self._input("Input.dispatchKeyEvent", {"type": "keyDown", **at, **text})
-        self._input("Input.dispatchKeyEvent", {"type": "keyUp", **at})
-
-    def _input(self, method: str, params: Mapping[str, Any]) -> None:
-        """Press, and wait until the page has taken notice; it does not say so where it is left, or opens a dialog."""
-        with suppress(RefusedError):
-            self._browser.call(method, params, seconds=_NOTICE_SECONDS)
+        self._browser.press("Input.dispatchKeyEvent", {"type": "keyDown", **at, **text})
+        self._browser.press("Input.dispatchKeyEvent", {"type": "keyUp", **at})
 
     def _run(self, expression: str) -> Any:
         if self._context is None:

@@ -45,6 +45,7 @@ _INHERITED = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "FONTCONFIG_PATH", "F
 _LONGEST_MESSAGE = 64 * 1024 * 1024
 _END_SECONDS = 5.0
 _PAGE_SECONDS = 2.0
+_NOTICES = frozenset({"Fetch.requestPaused", "Page.javascriptDialogOpening"})
 _MEND = f"install Chromium (Debian: apt-get install chromium), or name its program in {VARIABLE}"
 
 
@@ -159,6 +160,16 @@ class Chromium:
             message["sessionId"] = self.session
         self._write(json.dumps(message).encode() + b"\0")
         return self._number
+
+    def press(self, method: str, params: Mapping[str, Any], *, seconds: float = 3.0) -> None:
+        """Send an input, and wait until the page has taken notice: it says so, or it asks for something or opens a dialog."""
+        number = self.tell(method, params)
+        self._awaited = {number}
+        ends = time.monotonic() + seconds
+        while number not in self._answers and not any(e.get("method") in _NOTICES for e in self._events):
+            if time.monotonic() >= ends:
+                return
+            self._read(min(self._left(), max(0.0, ends - time.monotonic())))
 
     def evaluate(self, expression: str, context: int | None = None) -> Any:
         """Run an expression in the page and give its value; RefusedError if it throws or the page is gone."""

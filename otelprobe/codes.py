@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from otelprobe.http import Reply
-from otelprobe.oauth import read_object
+from otelprobe.oauth import read_object, spend_budget
 from otelprobe.reasons import Blame, CheckFailed, Counts, Reason
 from otelprobe.step import AuthorizationCode, Context, DeviceCode, StepFailed
 
@@ -39,7 +39,10 @@ def waiting(reply: Reply) -> str | None:
 
 
 def poll(ctx: Context, code: DeviceCode, ask: Callable[[], tuple[Reply, T]]) -> tuple[Reply, T]:
-    """Ask until the provider has decided, no faster than it allows; CheckFailed if that is not before the deadline."""
+    """Ask until the provider has decided, no faster than it allows; CheckFailed if that is not before the deadline.
+
+    The first question is counted against the provider's budget by the caller, the others here.
+    """
     interval = max(code.interval, _SHORTEST)
     while True:
         reply, beside = ask()
@@ -50,6 +53,7 @@ def poll(ctx: Context, code: DeviceCode, ask: Callable[[], tuple[Reply, T]]) -> 
         if ctx.clock.monotonic() + interval >= ctx.deadline:
             raise _never_decided(code, f"{state} until the deadline, asked every {interval:g} s")
         time.sleep(interval)
+        spend_budget(ctx)
 
 
 def read_decision(reply: Reply, code: DeviceCode) -> dict[str, object]:

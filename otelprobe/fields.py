@@ -111,6 +111,11 @@ def parse_regex(value: object) -> re.Pattern[str]:
         ) from None
 
 
+def _is_host(host: str) -> bool:
+    """Tell whether a host name's parts are of a length that there can be (RFC 1035); a dot at the end is allowed."""
+    return ":" in host or "${" in host or all(0 < len(part) < 64 for part in host.removesuffix(".").split("."))
+
+
 def parse_url(value: object) -> str:
     """Accept an absolute http or https URL without user information; `${name}` may stand in its path and query."""
     if not isinstance(value, str):
@@ -122,6 +127,8 @@ def parse_url(value: object) -> str:
         raise ValueError("not a URL: its port or host cannot be read") from None
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ValueError("not an absolute URL: write https://host/path")
+    if not _is_host(parts.hostname):
+        raise ValueError("not a URL: its host has an empty part, or one of more than 63 characters")
     if parts.username is not None or parts.password is not None:
         raise ValueError("no user or password in a URL: use auth: {basic: ...}")
     if "${" in parts.netloc:

@@ -41,6 +41,15 @@ _LONGEST = 2.0**53
 _SENDABLE = re.compile(r"[\x20-\x7e]+")
 
 
+def spend_budget(ctx: Context) -> None:
+    """Count one request against the provider's budget; CheckFailed(budget_exhausted) if none is left."""
+    provider = ctx.identity_provider()
+    if provider.budget is None or ctx.memory.budget(provider.name, provider.budget).take(ctx.clock.monotonic()):
+        return
+    limit = f"{provider.budget.count} in {provider.budget.per:g} s"
+    raise CheckFailed(Reason.BUDGET_EXHAUSTED, f"the budget of provider {provider.name} ({limit}) is used up")
+
+
 def post(ctx: Context, url: str, form: Mapping[str, str | tuple[str, ...]]) -> Reply:
     """Post a form to an endpoint with the client's authentication; list members are sent once for each value."""
     return _checked(ctx, _post(ctx, url, form, {}, 0))

@@ -11,7 +11,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 from otelprobe.expect import Expect
 from otelprobe.fields import DurationOrZero
 from otelprobe.forms import Arrival, BrowsableStep, Goal
-from otelprobe.oauth import post, raise_oauth_error, read_object
+from otelprobe.oauth import post, raise_oauth_error, read_object, spend_budget
 from otelprobe.provider import Provider
 from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Reason
 from otelprobe.result import Fact, FactValue
@@ -176,6 +176,7 @@ class Authorize(BrowsableStep):
         rest = {name: value for name, value in form.items() if name != "client_id"}
         method = ctx.identity_provider().auth_method
         sent = form if method == "client_secret_basic" else rest
+        spend_budget(ctx)
         document = read_object(post(ctx, ctx.endpoint("pushed_authorization_request"), sent))
         found = document.get("request_uri")
         if not isinstance(found, str) or not found:

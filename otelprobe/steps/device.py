@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from otelprobe.codes import DEVICE_GRANT, waiting
 from otelprobe.fields import is_loopback
 from otelprobe.forms import BrowsableStep, Goal
-from otelprobe.oauth import post, post_for_tokens, read_object
+from otelprobe.oauth import post, post_for_tokens, read_object, spend_budget
 from otelprobe.provider import Provider
 from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Reason
 from otelprobe.result import Fact, FactValue
@@ -74,6 +74,7 @@ class Device(BrowsableStep):
         """Ask for a code, then poll once or log in; makes DeviceCode."""
         facts: dict[str, FactValue] = {Fact.ISSUANCE_CLIENT_AUTH: ctx.identity_provider().auth_method}
         form = {**({"scope": self.scope} if self.scope else {}), **self.params}
+        spend_budget(ctx)
         reply = post(ctx, ctx.endpoint("device_authorization"), form)
         answer = self._read(ctx, read_object(reply))
         if not self.complete:
@@ -107,6 +108,7 @@ class Device(BrowsableStep):
 
     def _poll_once(self, ctx: Context, code: DeviceCode) -> None:
         """Ask for the token as the device would: that it is not there yet is what a healthy provider says."""
+        spend_budget(ctx)
         form = {"grant_type": DEVICE_GRANT, "device_code": code.code}
         reply, _ = post_for_tokens(ctx, form)
         if waiting(reply) is not None:

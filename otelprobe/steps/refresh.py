@@ -7,7 +7,7 @@ from typing import ClassVar
 from otelprobe.binding import check_binding
 from otelprobe.expect import Expect
 from otelprobe.http import Reply
-from otelprobe.oauth import post_for_tokens, read_object, read_tokens
+from otelprobe.oauth import post_for_tokens, read_object, read_tokens, spend_budget
 from otelprobe.provider import Provider
 from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Reason
 from otelprobe.result import Fact, FactValue
@@ -69,7 +69,7 @@ class Refresh(Step):
                 blame=Blame.CONFIG,
                 counts=Counts.NONE,
             )
-        self._spend(ctx)
+        spend_budget(ctx)
         ctx.present(old.access, "refresh_token")
         reply, key = self._post(ctx, old, old.refresh)
         try:
@@ -105,11 +105,6 @@ class Refresh(Step):
             raise StepFailed(failed, done) from None
         return done
 
-    def _spend(self, ctx: Context) -> None:
-        provider = ctx.identity_provider()
-        if provider.budget and not ctx.memory.budget(provider.name, provider.budget).take(ctx.clock.monotonic()):
-            raise CheckFailed(Reason.BUDGET_EXHAUSTED, f"the budget of provider {provider.name} is used up")
-
     def _post(self, ctx: Context, old: Tokens, refresh_token: str) -> tuple[Reply, Signer | None]:
         form = {"grant_type": "refresh_token", "refresh_token": refresh_token, **self.params}
         return post_for_tokens(ctx, {**form, "scope": self.scope} if self.scope else form, old)
@@ -124,7 +119,7 @@ class Refresh(Step):
 
     def _check_reuse(self, ctx: Context, old: Tokens, refresh_token: str) -> None:
         """Try the old refresh token. Only an OAuth error or a 4xx is a refusal: an outage or a rate limit proves nothing."""
-        self._spend(ctx)
+        spend_budget(ctx)
         reply, _ = self._post(ctx, old, refresh_token)
         try:
             accepted = "access_token" in read_object(reply, grant_is_ours=False)

@@ -11,7 +11,7 @@ from otelprobe.exchange import check_issued_type, check_not_widened, is_access_t
 from otelprobe.expect import Comparison, Expect, comparison_holds
 from otelprobe.fields import SecretRef
 from otelprobe.http import Reply
-from otelprobe.oauth import post_for_tokens, read_object, read_tokens
+from otelprobe.oauth import post_for_tokens, read_object, read_tokens, spend_budget
 from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Fact, FactValue, Warn
@@ -234,12 +234,7 @@ class Token(Step):
         return self._fresh(ctx, {**facts, Fact.ISSUANCE_SOURCE: "fresh"})
 
     def _fresh(self, ctx: Context, facts: dict[str, FactValue]) -> Done:
-        provider = ctx.identity_provider()
-        if provider.budget is not None and not ctx.memory.budget(provider.name, provider.budget).take(
-            ctx.clock.monotonic()
-        ):
-            limit = f"{provider.budget.count} in {provider.budget.per:g} s"
-            raise CheckFailed(Reason.BUDGET_EXHAUSTED, f"the budget of provider {provider.name} ({limit}) is used up")
+        spend_budget(ctx)
         form, code = self._form(ctx), self._code(ctx)
         issued: tuple[Tokens, ...] = ()
         try:
