@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from http.cookies import CookieError, SimpleCookie
 from typing import ClassVar, Literal
 
+from otelprobe.cookie import SetCookie, find_cookie
 from otelprobe.fields import JsonPath, SecretRef, Url, find_json, header_faults, literal_secrets
 from otelprobe.http import Reply
 from otelprobe.oauth import refuse_failures, sendable
@@ -97,8 +97,10 @@ class Login(Step):
         # A log-in that ends in a session often answers with a redirect to the start page.
         if self.cookie is None or not 300 <= reply.status < 400:
             _refuse(reply, pages_may_come=self.cookie is not None)
-        artifact = _session(reply, self.cookie) if self.cookie is not None else self._token(ctx, reply)
-        return Done(makes=(artifact,), reply=reply)
+        if self.cookie is None:
+            return Done(makes=(self._token(ctx, reply),), reply=reply)
+        session = _session(reply, self.cookie, ctx.now())
+        return Done(makes=(Cookie(session.name, session.value),), facts=session.facts(), reply=reply)
 
     def _content(self, ctx: Context, tree: object) -> object:
         return None if tree is None else resolve(fill_all(tree, ctx.captured))
@@ -124,16 +126,11 @@ def _literals(tree: object) -> Iterator[str]:
             yield from _literals(item)
 
 
-def _session(reply: Reply, name: str) -> Cookie:
-    for line in reply.values("Set-Cookie"):
-        jar: SimpleCookie = SimpleCookie()
-        try:
-            jar.load(line)
-        except CookieError:
-            continue
-        if name in jar and jar[name].value:
-            return Cookie(name, jar[name].value)
-    raise CheckFailed(Reason.TOKEN_MISSING, f"no cookie named {name} was set")
+def _session(reply: Reply, name: str, now: float) -> SetCookie:
+    found = find_cookie(reply, name, now)
+    if found is None:
+        raise CheckFailed(Reason.TOKEN_MISSING, f"no cookie named {name} was set")
+    return found
 
 
 def _refuse(reply: Reply, *, pages_may_come: bool) -> None:

@@ -12,9 +12,9 @@ from otelprobe.config.load import load
 from otelprobe.http import LiveHttp
 from otelprobe.plan import build
 from otelprobe.reasons import Blame, Counts, Reason
-from otelprobe.result import FlowResult
+from otelprobe.result import Fact, FlowResult
 from otelprobe.run import Tools, run_flow
-from tests.flow_kit import passed, verdict
+from tests.flow_kit import passed, step, verdict
 from tests.stack.harness.node import STACK, Told, script
 
 SECRET = "express-secret-canary-of-more-than-thirty-two-bytes"
@@ -101,3 +101,36 @@ def test_what_must_be_rejected(start: Start, tmp_path: Path) -> None:
     url = start()
     reject = {**call(url), "step": "reject", "cases": ["no_token", "garbage", "tampered", "alg_none"]}
     assert passed(run(tmp_path, login(url), verify(), reject))
+
+
+def session(url: str, **members: object) -> dict[str, Any]:
+    """Log in by a form, and keep the session's cookie."""
+    form = {"username": "ann", "password": {"env": "PASSWORD"}}
+    return {"step": "login", "url": f"{url}/session", "form": form, "cookie": "shop.sid", **members}
+
+
+def test_a_session(start: Start, tmp_path: Path) -> None:
+    """The cookie opens what is behind the log-in; its attributes are facts, its value is nowhere."""
+    url = start(httpOnly=True, sameSite="strict", maxAge=600_000)
+    result = run(tmp_path, session(url), {"step": "call", "url": f"{url}/session/orders"})
+    assert passed(result)
+    facts = step(result, "login").facts
+    named = (Fact.COOKIE_SECURE, Fact.COOKIE_HTTP_ONLY, Fact.COOKIE_SAME_SITE)
+    assert [facts[name] for name in named] == [False, True, "Strict"]
+    assert 590 < float(str(facts[Fact.COOKIE_EXPIRES_IN])) <= 601
+    assert "s%3A" not in repr(result)
+
+
+def test_a_session_of_the_browsers_life(start: Start, tmp_path: Path) -> None:
+    """Nothing is set: neither an end, nor where it may be sent, nor that scripts must not read it."""
+    facts = step(run(tmp_path, session(start(httpOnly=False))), "login").facts
+    assert (facts[Fact.COOKIE_HTTP_ONLY], facts[Fact.COOKIE_SAME_SITE]) == (False, "unset")
+    assert Fact.COOKIE_EXPIRES_IN not in facts
+
+
+def test_a_session_that_is_not_opened(start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A wrong password, and a cookie of another name."""
+    url = start()
+    assert verdict(run(tmp_path, session(url, cookie="other")))[:2] == ("login", Reason.TOKEN_MISSING)
+    monkeypatch.setenv("PASSWORD", "wrong-canary")
+    assert verdict(run(tmp_path, session(url)))[:2] == ("login", Reason.LOGIN_REJECTED)

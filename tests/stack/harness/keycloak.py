@@ -8,6 +8,7 @@ import socket
 import subprocess
 import zipfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -98,18 +99,36 @@ def _private_key() -> str:
     return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
-class Keycloak(Process):
-    """A Keycloak of its own. `issuer` gives the issuer of a realm."""
+@dataclass(frozen=True, slots=True)
+class Tls:
+    """What a Keycloak needs to speak TLS and to ask for client certificates: its certificate and key, and whom to trust."""
 
-    def __init__(self, folder: Path) -> None:
+    certificate: Path
+    key: Path
+    authority: Path
+
+    def options(self, port: int) -> tuple[str, ...]:
+        """Give its options; plain http stays for the administrator."""
+        return (
+            *(f"--https-port={port}", "--https-client-auth=request", f"--https-trust-store-file={self.authority}"),
+            *(f"--https-certificate-file={self.certificate}", f"--https-certificate-key-file={self.key}"),
+        )
+
+
+class Keycloak(Process):
+    """A Keycloak of its own. `issuer` gives the issuer of a realm; with `tls` it listens at `secure_url` too."""
+
+    def __init__(self, folder: Path, tls: Tls | None = None) -> None:
         java()
-        port, management = free_ports(2)
+        port, management, secure = free_ports(3)
         self._port = port
         self.url = f"http://127.0.0.1:{port}"
+        self.secure_url = f"https://127.0.0.1:{secure}"
         command: list[str | Path] = [
             *("sh", _home(folder) / "bin" / "kc.sh", "start-dev", "--import-realm", "--db=dev-mem", "--cache=local"),
             *("--http-host=127.0.0.1", f"--http-port={port}", "--health-enabled=true"),
             f"--http-management-port={management}",
+            *(tls.options(secure) if tls is not None else ()),
         ]
         environment = {
             "KC_BOOTSTRAP_ADMIN_USERNAME": ADMIN,
