@@ -43,7 +43,9 @@ class Mutual:
         issued = {
             "known": authority.issue_cert("probe@example.com", common_name="probe"),
             "another": authority.issue_cert("somebody@example.com", common_name="somebody"),
-            "ended": authority.issue_cert("probe@example.com", common_name="probe", not_after=datetime.now(UTC) - timedelta(days=1)),
+            "ended": authority.issue_cert(
+                "probe@example.com", common_name="probe", not_after=datetime.now(UTC) - timedelta(days=1)
+            ),
             "stranger": stranger.issue_cert("probe@example.com", common_name="probe"),
         }
         for name, cert in issued.items():
