@@ -356,7 +356,6 @@ def test_the_dependencies_are_those_of_the_project() -> None:
         "For the demo (extra `demo`)": project["project"]["optional-dependencies"]["demo"],
         "For log-in pages (extra `forms`)": project["project"]["optional-dependencies"]["forms"],
         "For SAML (extra `saml`)": project["project"]["optional-dependencies"]["saml"],
-        "For a real browser (extra `browser`)": project["project"]["optional-dependencies"]["browser"],
         "For development and CI (group `dev`)": project["dependency-groups"]["dev"],
     }
     for title, declared in groups.items():
