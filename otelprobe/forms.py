@@ -319,8 +319,8 @@ class BrowsableStep(LoginStep):
     """A step in which somebody logs in on pages that may need a real browser."""
 
     browser: bool = False
-    """`true` opens the pages in a real browser, for those that need JavaScript: Chromium, found on the PATH or named by
-    `OTELPROBE_BROWSER`. Also scripts are loaded from the provider's hosts and those in `hosts` only.
+    """`true` opens pages that need JavaScript in Chromium, found on the PATH or named by `OTELPROBE_BROWSER`; scripts too
+    come from the provider's hosts and those in `hosts` only.
     """
 
     def pages(self, ctx: Context, goal: Goal, user_code: str | None = None) -> "Walk | BrowserWalk":

@@ -87,8 +87,8 @@ class Provider:
     """How to reach the provider; wins over the flow's `http`."""
 
     budget: RateLimit | None = None
-    """Most requests for tokens, codes and pushed parameters (`token`, `refresh`, `device` with its polls, `par`) in a span of
-    time, for all flows of this process; what is beyond ends with `budget_exhausted`, which is no outage.
+    """Most requests for tokens and codes (`token`, `refresh`, `device` with its polls, `par`) in a span of time, for all flows of
+    this process; what is beyond is no outage: `budget_exhausted`.
     """
 
     @property
