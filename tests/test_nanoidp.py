@@ -488,3 +488,41 @@ def test_drift_of_what_is_issued(weak: Nanoidp, tmp_path: Path) -> None:
     assert {change.subject.value for change in step(result, "token").drift} >= {"claims", "scopes"}
     assert "ann@example.org" not in repr(result)
     assert step(again, "token").drift == ()
+
+
+@pytest.mark.parametrize(
+    ("profile", "expected"),
+    [
+        (
+            "weak",
+            {
+                "missing_grant",
+                "unknown_resource",
+                "redirect_other_host",
+                "redirect_user_part",
+                "redirect_extra_path",
+                "redirect_extra_query",
+            },
+        ),
+        ("strict", {"missing_grant", "unknown_resource"}),
+    ],
+)
+def test_bad_requests_to_the_provider(
+    profile: str, expected: set[str], tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    """What it takes is found, endpoint by endpoint: no grant type in both, any redirect URI in the weak one."""
+    idp: Nanoidp = request.getfixturevalue(profile)
+    redirect = 'redirect_uri: "http://127.0.0.1:9/cb", ' if profile == "weak" else ""
+    steps = f"""
+        - discover
+        - {{step: token, scope: orders.read}}
+        - {{step: reject_at_provider, {redirect}scope: orders.read, cases: [safe, wrong_client_secret]}}
+    """
+    accepted = set()
+    for _ in range(4 if redirect else 3):
+        row = run_text(tmp_path, flow_file(idp.issuer, steps), state=tmp_path / "state").steps[-1]
+        assert row.reason in {None, Reason.REJECTION_ACCEPTED}
+        accepted |= {case.case for case in row.cases if case.accepted}
+    assert accepted == expected
+    bare = requests.post(f"{idp.issuer}/token", auth=("otelprobe", SECRET), timeout=5)
+    assert "access_token" in bare.json()
