@@ -32,7 +32,7 @@ _PLACE = (ENV, LOCATION)
 
 def prober_alerts(p: Parameters) -> tuple[Alert, ...]:
     """Give every alert on the prober."""
-    return (_silent(p), _missing(p), *_schedule(p), *_delivery(p), _audit(p), _inconclusive(p), _watchdog())
+    return (_silent(p), _missing(p), *_schedule(p), *_delivery(p), _audit(p), *_shards(), _inconclusive(p), _watchdog())
 
 
 def _silent(p: Parameters) -> Alert:
@@ -181,6 +181,41 @@ def _audit(p: Parameters) -> Alert:
         mend="Is the disk full, is the folder writable? `otelprobe audit verify FILE` says what the file holds.",
         board="otelprobe-prober",
         variables=_HERE,
+    )
+
+
+def _shards() -> tuple[Alert, ...]:
+    shard, shards = label(schema.SHARD), label(schema.SHARDS)
+    flows = select(schema.SCHEDULE_FLOWS)
+    return (
+        Alert(
+            name="OtelprobeShardTwice",
+            expr=f"count {by((*_PLACE, shard, shards))} ({flows}) > 1",
+            lasts=10 * MINUTE,
+            severity=Severity.WARNING,
+            component=Component.OTELPROBE,
+            scope=Scope.PROBE,
+            summary=f"Shard {{{{ $labels.{shard} }}}} of {{{{ $labels.{shards} }}}} runs twice",
+            description="VALUE processes of one location run the same flows.",
+            meaning="Two processes have the same index, so that their flows run twice: double load on the provider.",
+            mend="Give each its own index; with a StatefulSet, the pod's.",
+            board="otelprobe-prober",
+            variables=_HERE,
+        ),
+        Alert(
+            name="OtelprobeShardsDisagree",
+            expr=f"count {by(_PLACE)} (group {by((*_PLACE, shards))} ({flows})) > 1",
+            lasts=10 * MINUTE,
+            severity=Severity.WARNING,
+            component=Component.OTELPROBE,
+            scope=Scope.PROBE,
+            summary="The probers of a location divide the flows differently",
+            description="VALUE different numbers of shards are in force, so that flows run twice or not at all.",
+            meaning="Processes of one location see different numbers of shards.",
+            mend="Give all of them the same number, or the same file that tells it.",
+            board="otelprobe-prober",
+            variables=_HERE,
+        ),
     )
 
 

@@ -34,6 +34,9 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument(
         "--shards", metavar="N", type=_number, help="print which of N shards runs which flow, and no more"
     )
+    parser.add_argument(
+        "--cardinality", action="store_true", help="print how many metric series each flow will have, and no more"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,11 +50,31 @@ def _print(args: argparse.Namespace) -> int:
     if args.shards is not None:
         sys.stdout.writelines(f"{line}\n" for line in _shards(plans, args.shards))
         return 0
+    if args.cardinality:
+        sys.stdout.writelines(f"{line}\n" for line in _cardinality(plans))
+        return 0
     mine = {plan.name for plan in _ours(plans, settings)}
     sys.stdout.write("\n".join("".join(f"{line}\n" for line in _flow(p, ours=p.name in mine)) for p in plans))
     for name, value in _environment().items():
         print(f"\nprocess-wide: {name}={value}")
     return 0
+
+
+def _cardinality(plans: Sequence[FlowPlan]) -> Iterator[str]:
+    """Say how many series each flow has, and all together."""
+    from otelprobe.telemetry.cardinality import Cardinality, estimate  # noqa: PLC0415 - only this prints numbers of series
+
+    total = Cardinality(0, 0)
+    width = max((len(plan.name) for plan in plans), default=4)
+    yield f"{'flow':{width}}  {'native':>8} {'classic':>8}   each way to fail adds"
+    for plan in plans:
+        cases = {step.name: tuple(map(str, getattr(step, "cases", ()))) for step in plan.steps}
+        found = estimate(plan.facts(), cases)
+        more = f"{found.failure.native} or {found.failure.classic}"
+        yield f"{plan.name:{width}}  {found.healthy.native:>8} {found.healthy.classic:>8}   {more}"
+        total += found.healthy
+    yield f"{'all':{width}}  {total.native:>8} {total.classic:>8}"
+    yield "series in Prometheus: native where histograms are native, classic where each bucket is a series of its own"
 
 
 def _number(text: str) -> int:

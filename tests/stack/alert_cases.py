@@ -299,6 +299,7 @@ def _slo() -> Iterable[Case]:
 def _prober() -> Iterable[Case]:
     yield from _silence()
     yield from _schedule()
+    yield from _shards()
     yield from _delivery()
     told = {"blame": "config", "counts": "none", "reason": "invalid_client"}
     blind = {
@@ -336,6 +337,22 @@ def _silence() -> Iterable[Case]:
     yield Case("OtelprobeTelemetryMissing", "it comes back", back, fires=(35,), silent=(50,))
     other = {**dead, **series(schema.BUILD, {**PLACE, "instance": "b", "service_version": "2"}, steady(1, 120))}
     yield Case("OtelprobeTelemetryMissing", "another of the location lives", other, silent=(40, 90))
+
+
+def _shards() -> Iterable[Case]:
+    def flows(instance: str, shard: str, shards: str, minutes: int = 30) -> Series:
+        told = {**PLACE, "instance": instance, label(schema.SHARD): shard, label(schema.SHARDS): shards}
+        return series(schema.SCHEDULE_FLOWS, told, phased((5, minutes), (None, 20)))
+
+    twice, disagree = "OtelprobeShardTwice", "OtelprobeShardsDisagree"
+    yield Case(twice, "same index", {**flows("a", "0", "2"), **flows("b", "0", "2")}, fires=(12, 29), silent=(5, 45))
+    apart = {**flows("a", "0", "2"), **flows("b", "1", "2")}
+    yield Case(twice, "each its own", apart, silent=(12, 29))
+    yield Case(
+        disagree, "two and three", {**flows("a", "0", "2"), **flows("b", "1", "3")}, fires=(12, 29), silent=(5, 45)
+    )
+    yield Case(disagree, "all of two", apart, silent=(12, 29))
+    yield Case(disagree, "a roll-out", {**flows("a", "0", "2", 6), **flows("b", "0", "3")}, silent=(9, 14, 25))
 
 
 def _schedule() -> Iterable[Case]:
