@@ -106,7 +106,6 @@ def _grafana_group(group: Group, p: Parameters) -> Tree:
 
 def _grafana_rule(alert: Alert, p: Parameters) -> Tree:
     annotations = _annotations(alert, p, grafana_value(alert.unit))
-    annotations |= {"__dashboardUid__": alert.board}
     made: Tree = {
         "uid": "otelprobe-" + hashlib.sha256(alert.name.encode()).hexdigest()[:16],
         "title": alert.name,
@@ -117,7 +116,7 @@ def _grafana_rule(alert: Alert, p: Parameters) -> Tree:
     if alert.keeps:
         made["keepFiringFor"] = p.span(alert.keeps)
     made |= {"noDataState": "OK", "execErrState": "Error", "annotations": annotations}
-    # A label is subject to the expansion of environment variables, an annotation is not.
+    # Grafana expands `$WORD` in labels as an environment variable; in annotations only `${WORD}`, of which there is none.
     made["labels"] = {key: value.replace("$", "$$") for key, value in labels_of(alert).items()}
     return made
 

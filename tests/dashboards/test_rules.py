@@ -73,6 +73,7 @@ def test_every_form_has_the_same_expressions() -> None:
         assert rule.get("keepFiringFor") == alerts[name].get("keep_firing_for")
         assert {k: v.replace("$$", "$") for k, v in rule["labels"].items()} == alerts[name]["labels"]
         assert len(rule["uid"]) <= 40
+        assert not any("${" in text for text in rule["annotations"].values())
     assert len({rule["uid"] for rule in grafana.values()}) == len(grafana)
 
 

@@ -106,7 +106,10 @@ def flow_file(good: Demo, bad: Demo, page: str) -> dict[str, Any]:
     revoked = {
         **{key: flow[key] for key in ("provider", "http")},
         "name": "revoked", "every": "2s",
-        "steps": ["discover", token, "revoke", {"step": "reject", "url": f"{good.api_url}/introspected", "cases": ["revoked"]}],
+        "steps": [
+            "discover", token | {"name": "spent"}, token, {"step": "revoke", "use": "spent"},
+            {"step": "reject", "url": f"{good.api_url}/introspected", "cases": ["revoked"]},
+        ],
     }  # fmt: skip
     besides = {
         "name": "besides", "provider": "demo", "every": "2s", "http": flow["http"],
