@@ -73,7 +73,8 @@ def _pair(notice: Notice) -> tuple[Alert, Alert]:
 
 
 def _alert(notice: Notice, name: str, days: int, severity: Severity) -> Alert:
-    chosen = select(EXPIRY, f'{SUBJECT}=~"{"|".join(notice.subjects)}"')
+    sign = "=~" if len(notice.subjects) > 1 else "="
+    chosen = select(EXPIRY, f'{SUBJECT}{sign}"{"|".join(notice.subjects)}"')
     return Alert(
         name=name,
         expr=f"{chosen} < {days * DAY:g} >= 0",

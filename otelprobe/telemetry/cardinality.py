@@ -24,6 +24,9 @@ from otelprobe.telemetry.metrics import Recorder
 from otelprobe.telemetry.series import Histogram, Store, metric_of
 
 _LOCAL = frozenset({"verify", "id_token", "credential_expiry"})
+_CONTROLS = frozenset({"reject", "retained"})
+"""Kinds whose requests are not measured, as no user sends such."""
+
 _ISSUING = frozenset({"token", "login", "refresh", "device", "authorize"})
 _DAY = 86400.0
 
@@ -135,4 +138,5 @@ def _exchange(step: StepFacts, status: int) -> Exchange:
         status=status,
         tls=TlsFacts("1.3", "", not_after=_DAY),
         clock_skew=0.0,
+        control=step.kind in _CONTROLS,
     )

@@ -66,15 +66,15 @@ def assert_no_secret(told: str | bytes) -> None:
 
 
 def series_name(metric: Metric) -> str:
-    """Give the name of the metric in Prometheus as a regex: a histogram is native there, or by scraping classic."""
-    return prometheus_name(metric) + ("(_bucket)?" if metric.instrument is Instrument.HISTOGRAM else "")
+    """Give the name of one of the metric's series in Prometheus."""
+    return prometheus_name(metric) + ("_bucket" if metric.instrument is Instrument.HISTOGRAM else "")
 
 
 def selector(name: str, location: str, **labels: object) -> str:
     """Give the series of a name that one probe has sent, by further labels (attributes or their names)."""
     wanted = {prometheus_label(schema.LOCATION): location, **labels}
     inside = ", ".join(f'{label}="{value}"' for label, value in wanted.items())
-    return f'{{__name__=~"{name}", {inside}}}'
+    return f"{name}{{{inside}}}"
 
 
 def of_flow(flow: str) -> dict[str, str]:

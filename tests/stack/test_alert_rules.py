@@ -13,6 +13,7 @@ from dashboards.source.outputs import flat
 from dashboards.source.rules import Parameters
 from tests.stack.alert_cases import CASES, Case
 from tests.stack.harness import cache
+from tests.stack.harness.linters import PINT
 from tests.stack.harness.prometheus import MODULE
 from tests.stack.servers import told_in_one_line
 
@@ -122,3 +123,21 @@ def test_no_data_is_no_alarm(tmp_path: Path) -> None:
 def test_the_rules_are_clean() -> None:
     """promtool finds no fault and no duplicate in the files."""
     assert promtool("check", "rules", "--lint=all", "--lint-fatal", *RULES) == ""
+
+
+def test_pint_finds_nothing() -> None:
+    """The linter of those who run thousands of rules has nothing to say, but for what pint.hcl gives a reason for."""
+    with told_in_one_line():
+        pint = PINT.obtain() / "pint"
+    folder = RULES[0].parents[1]
+    words = (
+        "--offline",
+        "--no-color",
+        "--config",
+        folder / "pint.hcl",
+        "lint",
+        "--min-severity=info",
+        "--fail-on=info",
+    )
+    done = subprocess.run([pint, *words, RULES[0].parent], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -253,13 +253,11 @@ class Growth:
 
     def await_runs(self, metric: Metric, seen: int, **labels: str) -> None:
         """Wait until the samples differ by what was seen of the runs, and increase() over the last hour says so."""
-        series = selector(prometheus_name(metric), self.location, **labels)
-        native = metric.instrument is Instrument.HISTOGRAM
-        samples = f"histogram_count({series})[1h:1s]" if native else f"{series}[1h]"
-        wanted = {f"sum(max_over_time({samples})) - sum(min_over_time({samples}))": seen}
+        count = "_count" if metric.instrument is Instrument.HISTOGRAM else ""
+        series = selector(prometheus_name(metric) + count, self.location, **labels)
+        wanted = {f"sum(max_over_time({series}[1h])) - sum(min_over_time({series}[1h]))": seen}
         if seen == _RUNS:
-            increase = f"histogram_count(increase({series}[1h]))" if native else f"increase({series}[1h])"
-            wanted[f"round(sum({increase}))"] = _RUNS
+            wanted[f"round(sum(increase({series}[1h])))"] = _RUNS
         for expression, number in wanted.items():
 
             def look(asked: str = expression, awaited: int = number) -> bool:

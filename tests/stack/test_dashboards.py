@@ -162,6 +162,9 @@ def rules(folder: Path) -> Path:
             (folder / "rules" / Path(path).name).write_text(text, encoding="utf-8")
     config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     config["global"]["evaluation_interval"] = "1s"
+    config["otlp"]["convert_histograms_to_nhcb"] = (
+        True  # as recommended for many flows; promtool's cases have classic ones
+    )
     config["rule_files"] = ["rules/*.rules.yaml"]
     path = folder / "prometheus.yml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
@@ -287,9 +290,10 @@ def test_the_events_that_the_panels_filter_have_arrived(fed: Fed) -> None:
 
 
 def test_there_are_as_many_series_as_the_plan_says(fed: Fed) -> None:
-    """`plan --cardinality` tells the number of series that a healthy flow has in Prometheus."""
+    """`plan --cardinality` tells the most series that a healthy flow has in Prometheus: here no DNS is asked (7), and what
+    belongs to the provider or the process (8) has no flow."""
     command = [sys.executable, "-m", "otelprobe", "plan", "--cardinality", "--flow", "shop", str(fed.file)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     (planned,) = (int(line.split()[1]) for line in done.stdout.splitlines() if line.startswith("shop"))
     found = fed.prometheus.query(f'count({{{FLOW}="shop", __name__!~"otelprobe:.*|ALERTS.*"}})')
-    assert found[0][1] == pytest.approx(planned, abs=10)
+    assert planned - 20 <= found[0][1] <= planned

@@ -14,6 +14,7 @@ from tests.stack.harness import (
     collector,
     jaeger,
     keycloak,
+    linters,
     node,
     prometheus,
 )
@@ -24,6 +25,7 @@ PARTS: Mapping[str, Callable[[], Path]] = {
     "prometheus": prometheus.MODULE.obtain,
     "alertmanager": alertmanager.MODULE.obtain,
     "jaeger": jaeger.MODULE.obtain,
+    "pint": linters.PINT.obtain,
     "blackbox_exporter": blackbox.MODULE.obtain,
     "keycloak": keycloak.obtain,
     "kubernetes": cluster.obtain,
