@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements-dev.txt pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 
-.PHONY: demo test test-stack check docs format lock benchmark clean
+.PHONY: demo test test-stack check docs format lock image benchmark clean
 
 demo: $(STAMP) ## Run the full flow against the embedded provider and API
 	@$(BIN)/otelprobe demo
@@ -38,6 +38,15 @@ lock: $(STAMP) ## Pin what development and CI need
 	@$(BIN)/pip install --quiet uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
 		--no-emit-index-url --extra demo --extra forms --extra saml --group dev pyproject.toml -o requirements-dev.txt
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url --extra forms --extra saml pyproject.toml -o k8s/image/requirements.txt
+	@cd k8s/image && ../../$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header \
+		--no-emit-index-url requirements-build.in -o requirements-build.txt
+
+image: ## Build the container image with docker, podman or buildah
+	@builder=$$(command -v docker || command -v podman || command -v buildah) \
+		|| { echo "no image builder is installed: install docker, podman or buildah"; exit 1; }; \
+	"$$builder" build -f k8s/image/Containerfile -t otelprobe:$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' otelprobe/__init__.py) .
 
 benchmark: $(STAMP) ## Ratios, measured side by side in one run
 	@for script in tests/benchmarks/[a-z]*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
