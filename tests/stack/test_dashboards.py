@@ -57,8 +57,6 @@ MAY_BE_EMPTY: Mapping[tuple[str, str, str], str] = {
     ("otelprobe-flow", "Step times", "A"): _CLASSIC,
     ("otelprobe-prober", "Lag of all runs", "A"): _CLASSIC,
     ("otelprobe-overview", "Silent flows", "A"): "no flow is silent; promtool shows that one would be seen",
-    ("otelprobe-security", "Findings", "A"): "no flow of this test breaks a posture rule",
-    ("otelprobe-security", "Findings over time", "A"): "no flow of this test breaks a posture rule",
     ("otelprobe-flow", "Locations where it fails", "A"): "empty is none; seen while a fault is on",
 }
 
@@ -109,6 +107,7 @@ def flow_file(good: Demo, bad: Demo, page: str) -> dict[str, Any]:
         "steps": [
             "discover", token | {"name": "spent"}, token, {"step": "revoke", "use": "spent"},
             {"step": "reject", "url": f"{good.api_url}/introspected", "cases": ["revoked"]},
+            {"step": "posture", "always": True},
         ],
     }  # fmt: skip
     besides = {
