@@ -14,7 +14,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from tests.stack.harness import cache, cluster
+from tests.stack.harness import cache, checkov, cluster
 from tests.stack.servers import told_in_one_line
 
 K8S = cache.REPOSITORY / "k8s"
@@ -256,6 +256,28 @@ def _is_native(document: dict[str, Any]) -> bool:
     """Tell Kubernetes' own objects from an operator's; those the API server has checked."""
     group = document["apiVersion"].partition("/")[0]
     return "." not in group or group.endswith(".k8s.io")
+
+
+POLICY = {
+    "CKV_K8S_11": "no CPU limit on purpose: throttling would be measured as latency",
+    "CKV_K8S_15": "images have a version; pulling them anew at each start makes the registry a dependency of the prober",
+    "CKV_K8S_43": "digests belong to your registry: docs/kubernetes.md says to pin them",
+    "CKV_K8S_38": "the gateway alone has a token, to read the names of workloads",
+    "CKV2_K8S_6": "the example application is yours to wall in",
+}
+"""What a policy linter asks and these manifests do not do, with the reason."""
+
+
+def test_a_policy_linter_finds_nothing_without_a_reason(rendered: Mapping[str, Objects], tmp_path: Path) -> None:
+    """checkov's checks pass over every overlay but for the listed exceptions, each of which is still needed."""
+    for name, objects in rendered.items():
+        (tmp_path / f"{name}.yaml").write_text(yaml.safe_dump_all(objects), encoding="utf-8")
+    with told_in_one_line():
+        passed, failed = checkov.findings(tmp_path, POLICY)
+        _, excepted = checkov.findings(tmp_path, ["CKV_NONE"])
+    assert failed == []
+    assert passed > 800
+    assert {line.split()[0] for line in excepted} == set(POLICY), "an exception that nothing needs any more"
 
 
 def _helm(*words: str) -> "subprocess.CompletedProcess[str]":

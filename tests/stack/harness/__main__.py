@@ -29,6 +29,7 @@ PARTS: Mapping[str, Callable[[], Path]] = {
     "blackbox_exporter": blackbox.MODULE.obtain,
     "keycloak": keycloak.obtain,
     "kubernetes": cluster.obtain,
+    "checkov": checkov.obtain,
     "node": node.obtain,
     "chromium": chromium.obtain,
 }
