@@ -9,6 +9,7 @@ from tests.stack.harness import (
     alertmanager,
     blackbox,
     cache,
+    checkov,
     chromium,
     cluster,
     collector,
