@@ -6,14 +6,16 @@ source says has one reason: symptoms page, causes make tickets.
 
 from dashboards.source.credentials import credential_alerts
 from dashboards.source.promql import (
+    BLAME,
     COUNTS,
     ENV,
+    ERROR,
     FLOW,
     FLOW_KEYS,
     HOUR,
     KIND,
-    LOCATION,
     MINUTE,
+    OUTCOME,
     PEER,
     PROVIDER,
     PROVIDER_KEYS,
@@ -27,24 +29,35 @@ from dashboards.source.promql import (
     sum_increase,
 )  # fmt: skip
 from dashboards.source.recording import (
+    FAILING_SHARE,
     ISSUANCE_P95,
+    OWNED,
+    OWNER,
     PROVIDER_DOWN,
+    QUORUM,
     STATE,
     TEAMS,
+    failing,
     flow_p95,
+    not_after_failing,
     objective,
     recording_groups,
 )  # fmt: skip
 from dashboards.source.rules import Alert, Component, Group, Parameters, Scope, Severity
 from dashboards.source.self_alerts import prober_alerts
-from dashboards.source.slo import slo_alerts
+from dashboards.source.slo import burning, slo_alerts
+from otelprobe.reasons import Reason
+from otelprobe.rejection.provider_cases import PROVIDER_CASES
 from otelprobe.telemetry import schema
-
-QUORUM = 0.5
-"""A symptom pages if more than this share of the locations sees it; below, it may be the location's own trouble."""
 
 OUTLAST = 35 * MINUTE
 """How long an outage of a provider is held after its end: its victims' windows (30 min) must have run dry before."""
+
+AFTER = 10 * MINUTE
+"""How long the failure of a flow is held after its end: what it silences looks back over fifteen minutes."""
+
+ACCEPTED = (Reason.ENDPOINT_NOT_PROTECTED, Reason.REJECTION_ACCEPTED, Reason.REVOCATION_INEFFECTIVE)
+"""Reasons that BadCredentialAccepted tells of."""
 
 FLOW_VARIABLES = {"environment": ENV, "provider": PROVIDER, "flow": FLOW}
 PROVIDER_VARIABLES = {"environment": ENV, "provider": PROVIDER}
@@ -60,8 +73,9 @@ def groups(p: Parameters) -> tuple[Group, ...]:
     """Give every group of rules: what is recorded, then what is alerted on."""
     return (
         *recording_groups(p),
-        Group(name="otelprobe-auth", every=MINUTE, rules=(*_reach(), *_failures(p), *_tokens(p), *_latencies())),
-        Group(name="otelprobe-security", every=MINUTE, rules=(*_security(p), *_provider(p))),
+        Group(name="otelprobe-burning", every=MINUTE, rules=(burning(p),)),
+        Group(name="otelprobe-auth", every=MINUTE, rules=(*_reach(), *_failures(), *_tokens(p), *_latencies())),
+        Group(name="otelprobe-security", every=MINUTE, rules=(*_security(p), _weakness(p), *_provider(p))),
         Group(name="otelprobe-credentials", every=5 * MINUTE, rules=credential_alerts()),
         Group(name="otelprobe-slo", every=MINUTE, rules=slo_alerts(p)),
         Group(name="otelprobe-prober", every=MINUTE, rules=prober_alerts(p)),
@@ -108,51 +122,46 @@ def _reach() -> tuple[Alert, ...]:
     )
 
 
-def _failures(p: Parameters) -> tuple[Alert, ...]:
+def with_owner(expr: str) -> str:
+    """Add, as the label `component`, whose trouble it is, to an expression that has a flow and an objective."""
+    return f"({expr}) * {on((*FLOW_KEYS, COUNTS))} group_left ({OWNED}) {OWNER}"
+
+
+OWNER_WORD = f"{{{{ $labels.{OWNED} }}}}"
+
+
+def _failures() -> tuple[Alert, ...]:
     return tuple(
         Alert(
             name=name,
-            expr=with_team(_failing(p, counts)),
+            expr=with_team(with_owner(failing(counts))),
             lasts=5 * MINUTE,
-            keeps=5 * MINUTE,
+            keeps=AFTER,
             severity=Severity.CRITICAL,
-            component=component,
+            component=OWNER_WORD,
             scope=scope,
             summary=f"{whose} fails for {{{{ $labels.otelprobe_flow_name }}}}",
-            description=f"VALUE of the runs of ten minutes failed and count against the {counts} objective (threshold 5%).",
+            description=f"VALUE of the runs of ten minutes failed and count against the {counts} objective "
+            f"(threshold {FAILING_SHARE:.0%}).",
             unit="ratio",
             meaning=f"More than 5 % of the flow's runs fail and count against its {counts} objective, in more than half of its "
-            "locations, and there were three such runs at least, so that one bad run of a slow flow pages nobody.",
+            "locations, and there were three such runs at least, so that one bad run of a slow flow pages nobody. The label "
+            "`component` says whose trouble it is: an API that refuses good tokens is the API's, though nobody gets in.",
             mend="The Flow board shows the failing step and its reason; `otelprobe explain REASON` tells what to check first.",
             board="otelprobe-flow",
             variables=FLOW_VARIABLES,
         )
-        for name, counts, component, scope, whose in (
-            ("AuthFlowFailureRateHigh", "auth", Component.AUTH, Scope.FLOW, "Authentication"),
-            ("ApiFailureRateHigh", "api", Component.API, Scope.API, "The API"),
+        for name, counts, scope, whose in (
+            ("AuthFlowFailureRateHigh", "auth", Scope.FLOW, "Authentication"),
+            ("ApiFailureRateHigh", "api", Scope.API, "The API"),
         )
     )
-
-
-def _failing(p: Parameters, counts: str) -> str:
-    """Give the share of failures, if it is above 5 %, of three runs at least, and so in most locations."""
-    window, located = p.span(10 * MINUTE), (*FLOW_KEYS, LOCATION)
-    these, counted = f'{COUNTS}="{counts}"', f'{COUNTS}!="none"'
-
-    def share(keys: tuple[str, ...]) -> str:
-        bad = sum_increase(schema.FLOW_RUNS, window, keys, these)
-        return f"{bad} / {sum_increase(schema.FLOW_RUNS, window, keys, counted)}"
-
-    enough = f"{sum_increase(schema.FLOW_RUNS, window, FLOW_KEYS, these)} >= 3"
-    most = f"avg {by(FLOW_KEYS)} ({share(located)} > bool 0.05) > {QUORUM:g}"
-    return f"{share(FLOW_KEYS)} > 0.05 and {enough} and {most}"
 
 
 def _tokens(p: Parameters) -> tuple[Alert, ...]:
     five = sum_increase(schema.VALIDATION_FAILURES, p.span(5 * MINUTE), FLOW_KEYS)
     ten = sum_increase(schema.VALIDATION_FAILURES, p.span(10 * MINUTE), FLOW_KEYS)
-    minutes = f"{p.seconds(5 * MINUTE) / 60:g}"
-    high = f"{five} / {minutes} > 10"
+    high = f"{five} / 5 > 10"
     refresh = f'{KIND}="refresh"'
     window = p.span(HOUR)
     failed = sum_increase(schema.STEP_RUNS, window, FLOW_KEYS, refresh, f'{STEP_OUTCOME}="fail"')
@@ -176,7 +185,7 @@ def _tokens(p: Parameters) -> tuple[Alert, ...]:
         Alert(
             name="JwtValidationFailing",
             expr=with_team(f"{ten} >= 3 unless {on(FLOW_KEYS)} {high}"),
-            lasts=2 * MINUTE,
+            lasts=6 * MINUTE,
             severity=Severity.WARNING,
             component=Component.AUTH,
             scope=Scope.FLOW,
@@ -190,7 +199,7 @@ def _tokens(p: Parameters) -> tuple[Alert, ...]:
         ),
         Alert(
             name="RefreshFailureRateHigh",
-            expr=with_team(f"{failed} / {ended} > 0.02 and {failed} >= 2"),
+            expr=with_team(f"({failed} / {ended} > 0.02 and {failed} >= 2) {not_after_failing(window)}"),
             lasts=10 * MINUTE,
             severity=Severity.WARNING,
             component=Component.AUTH,
@@ -261,20 +270,51 @@ def _latencies() -> tuple[Alert, ...]:
     )
 
 
-def _security(p: Parameters) -> tuple[Alert, ...]:
+def _accepted(p: Parameters, owner: str, sign: str) -> str:
     case = label(schema.CASE)
+    chosen = f'{case}{sign}"{"|".join(sorted(PROVIDER_CASES))}"'
+    seen = latest("max", schema.REJECTION, p.span(STATE), (*FLOW_KEYS, case), chosen)
+    return f'label_replace({seen} > 0, "{OWNED}", "{owner}", "", "")'
+
+
+def _weakness(p: Parameters) -> Alert:
+    found = sum_increase(
+        schema.FLOW_RUNS,
+        p.span(30 * MINUTE),
+        (*FLOW_KEYS, BLAME, ERROR),
+        *(f'{COUNTS}="none"', f'{OUTCOME}="fail"', f'{BLAME}=~"provider|api"', f'{ERROR}!~"{"|".join(ACCEPTED)}"'),
+    )
+    return Alert(
+        name="SecurityCheckFailing",
+        expr=with_team(f"{found} >= 2"),
+        lasts=5 * MINUTE,
+        severity=Severity.WARNING,
+        component=f'{{{{ if eq $labels.{BLAME} "api" }}}}api{{{{ else }}}}auth{{{{ end }}}}',
+        scope=Scope.FLOW,
+        summary=f"{{{{ $labels.{FLOW} }}}} finds a weakness: {{{{ $labels.{ERROR} }}}}",
+        description="VALUE runs of half an hour ended so; everything else works.",
+        meaning="Runs end for a reason that spends no objective and is the provider's or the API's: a spent refresh token is "
+        "taken again, a revoked token stays active, a bad credential breaks the API. Users are well, security is not. Accepted "
+        "credentials have an alert of their own.",
+        mend="`otelprobe explain REASON` tells what it means and what to check first.",
+        board="otelprobe-security",
+        variables=FLOW_VARIABLES,
+    )
+
+
+def _security(p: Parameters) -> tuple[Alert, ...]:
     rule = (label(schema.POSTURE_RULE), label(schema.POSTURE_SEVERITY))
     return (
         Alert(
             name="BadCredentialAccepted",
-            expr=with_team(f"{latest('max', schema.REJECTION, p.span(STATE), (*FLOW_KEYS, case))} > 0"),
+            expr=with_team(f"{_accepted(p, 'api', '!~')} or {_accepted(p, 'auth', '=~')}"),
             severity=Severity.CRITICAL,
-            component=Component.API,
+            component=OWNER_WORD,
             scope=Scope.FLOW,
             summary="{{ $labels.otelprobe_flow_name }} accepts a bad credential: {{ $labels.otelprobe_rejection_case }}",
             description="The last run offered a credential that must be refused, and it was accepted (VALUE).",
-            meaning="A case of a step `reject` was accepted. It fires at once, and it is about security, not availability: it "
-            "spends no objective.",
+            meaning="A case of a step `reject` or `reject_at_provider` was accepted. It fires at once, and it is about security, "
+            "not availability: it spends no objective. The label `component` says whose trouble it is, by the case.",
             mend="Look at the case on the Security board. alg_none, tampered and forged_key mean that the signature is not "
             "checked; no_token means that the endpoint is open.",
             board="otelprobe-security",
@@ -321,7 +361,7 @@ def _provider(p: Parameters) -> tuple[Alert, ...]:
         Alert(
             name="ClockSkewHigh",
             expr=with_team(f"max {by((*FLOW_KEYS, label(schema.PEER)))} ({skew}) > {CLOCK_SKEW}"),
-            lasts=5 * MINUTE,
+            lasts=15 * MINUTE,
             severity=Severity.WARNING,
             component=Component.AUTH,
             scope=Scope.FLOW,

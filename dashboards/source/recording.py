@@ -4,6 +4,8 @@ Availability is reckoned in three stages: rates over five minutes every minute, 
 the thirty days. The windows of the first stage overlap, so that no failure falls between two of them.
 """
 
+from collections.abc import Iterator
+
 from dashboards.source.promql import (
     BLAME,
     COUNTS,
@@ -54,6 +56,8 @@ FAILURES = "otelprobe:flow_failures:rate5m"
 TOKEN_UP = "otelprobe:provider_token_up"  # noqa: S105 - a series, not a password
 PROVIDER_DOWN = "otelprobe:provider_down"
 ISSUANCE_P95 = "otelprobe:provider_issuance_seconds:p95_15m"
+FAILING = "otelprobe:flow_failing:ratio10m"
+OWNER = "otelprobe:flow_owner"
 LATENCY_STATE = "otelprobe:flow_latency_state"
 AVAILABILITY_1D = "otelprobe:flow_availability:ratio1d"
 AVAILABILITY_30D = "otelprobe:flow_availability:ratio30d"
@@ -65,6 +69,18 @@ LAYERS = {"auth": schema.AUTH_TIME, "api": schema.API_TIME}
 QUANTILES = (0.5, 0.95, 0.99)
 STATE = 15 * MINUTE
 """How long the last state of a flow is believed; longer than what a CronJob of ten minutes leaves between two runs."""
+
+FAILING_SHARE = 0.05
+"""The share of failing runs that a failure alert stands for."""
+
+FAILING_RUNS = 3
+"""How many runs have to fail at least, so that one bad run of a slow flow disturbs nobody."""
+
+QUORUM = 0.5
+"""A symptom pages if more than this share of the locations sees it; below, it may be the location's own trouble."""
+
+OWNED = "component"
+"""The label of `OWNER`: whose trouble it is that a flow's runs fail."""
 
 WINDOWS = {5 * MINUTE: "5m", 30 * MINUTE: "30m", HOUR: "1h", 2 * HOUR: "2h", 6 * HOUR: "6h", DAY: "1d", 3 * DAY: "3d"}
 
@@ -97,7 +113,9 @@ def objective(word: str) -> str:
 def recording_groups(p: Parameters) -> tuple[Group, ...]:
     """Give every group of recorded series."""
     return (
-        Group(name="otelprobe-flows", every=MINUTE, rules=(*_facts(p), *_rates(p), *_reach(p))),
+        Group(
+            name="otelprobe-flows", every=MINUTE, rules=(*_facts(p), *_rates(p), *_failing(p), *_owners(p), *_reach(p))
+        ),
         Group(name="otelprobe-latency", every=MINUTE, rules=(*_latency(p), _latency_state())),
         Group(name="otelprobe-burn", every=MINUTE, rules=_burn(p, short=True)),
         Group(name="otelprobe-burn-long", every=4 * MINUTE, rules=(*_burn(p, short=False), *_availability(p))),
@@ -163,6 +181,54 @@ def _rates(p: Parameters) -> tuple[Record, ...]:
 
 def _counting(window: str, counts: str) -> str:
     return sum_rate(schema.FLOW_RUNS, window, FLOW_KEYS, f'{COUNTS}="{counts}"')
+
+
+def _failing(p: Parameters) -> Iterator[Record]:
+    window, located = p.span(10 * MINUTE), (*FLOW_KEYS, LOCATION)
+    for counts in LAYERS:
+        these, counted = f'{COUNTS}="{counts}"', f'{COUNTS}!="none"'
+        ran = {keys: sum_increase(schema.FLOW_RUNS, window, keys, counted) for keys in (FLOW_KEYS, located)}
+        bad = {keys: sum_increase(schema.FLOW_RUNS, window, keys, these) for keys in (FLOW_KEYS, located)}
+        most = f"avg {by(FLOW_KEYS)} ({bad[located]} / {ran[located]} > bool {FAILING_SHARE}) > {QUORUM:g}"
+        yield Record(
+            name=FAILING,
+            expr=f"{bad[FLOW_KEYS]} / {ran[FLOW_KEYS]} and {bad[FLOW_KEYS]} >= {FAILING_RUNS} and {most}",
+            labels={COUNTS: counts},
+            meaning=f"Share of runs that spend the {counts} objective, where it is so in most locations and in three runs at least.",
+        )
+
+
+def failing(counts: str) -> str:
+    """Give the flows that fail now and spend this objective."""
+    return f"""{select(FAILING, f'{COUNTS}="{counts}"')} > {FAILING_SHARE}"""
+
+
+def untold(window: str) -> str:
+    """Give an `unless` clause: not where the flow fails now or did within the window, which a failure alert tells of."""
+    return f"unless {on((*FLOW_KEYS, COUNTS))} (max_over_time({FAILING}[{window}]) > {FAILING_SHARE})"
+
+
+def not_after_failing(window: str) -> str:
+    """Give an `unless` clause: not where authentication failed within the window and no longer does."""
+    auth = select(FAILING, f'{COUNTS}="auth"')
+    return f"unless {on(FLOW_KEYS)} (max_over_time({auth}[{window}]) > {FAILING_SHARE} unless {failing('auth')})"
+
+
+def _owners(p: Parameters) -> Iterator[Record]:
+    def blamed(window: float) -> str:
+        bad = sum_increase(schema.FLOW_RUNS, p.span(window), FLOW_KEYS, f'{COUNTS}="auth"')
+        api = sum_increase(schema.FLOW_RUNS, p.span(window), FLOW_KEYS, f'{COUNTS}="auth"', f'{BLAME}="api"')
+        return f"{api} / ({bad} > 0)"
+
+    known = f"group {by(FLOW_KEYS)} ({INTERVAL})"
+    api = f"group {by(FLOW_KEYS)} (({blamed(15 * MINUTE)} or {blamed(HOUR)}) > 0.5)"
+    meaning = "Whose trouble a flow's failures are: the API's where most of the latest ones are blamed on it."
+    for counts, owner, expr in (
+        ("auth", "api", api),
+        ("auth", "auth", f"{known} unless {on(FLOW_KEYS)} {api}"),
+        ("api", "api", known),
+    ):
+        yield Record(name=OWNER, expr=expr, labels={COUNTS: counts, OWNED: owner}, meaning=meaning)
 
 
 def _reach(p: Parameters) -> tuple[Record, ...]:

@@ -15,6 +15,10 @@ from dashboards.source.rules import Parameters
 
 OUTAGE = "AuthTokenEndpointDown"
 DEAD = "OtelprobeTelemetryMissing"
+TEAM_PAGER = "payments-pager"
+THEIRS = ('component="api"', 'team="payments"')
+"""What a team's own pager is for: its API. The provider's trouble is for those who run the provider, whatever the team."""
+
 GROUP_BY = ("alertname", ENV, PROVIDER)
 
 
@@ -54,9 +58,15 @@ INHIBITIONS = (
     ),
     Inhibition(
         ('alertname="AuthFlowFailureRateHigh"',),
-        ('alertname=~"JwtValidation.*|RefreshFailureRateHigh|AuthLatencyHigh"',),
+        ('alertname=~"JwtValidation.*|RefreshFailureRateHigh|AuthLatencyHigh|ClockSkewHigh"',),
         (ENV, PROVIDER, FLOW),
         "A flow that fails is told once.",
+    ),
+    Inhibition(
+        ('alertname="ApiFailureRateHigh"',),
+        ('alertname="ApiLatencyHigh"',),
+        (ENV, PROVIDER, FLOW),
+        "An API that fails because it is slow is told once.",
     ),
     Inhibition(
         ('alertname="AuthProviderLatencyHigh"',),
@@ -102,14 +112,17 @@ def alertmanager(p: Parameters) -> Tree:
                     "group_by": ["alertname"],
                     **_pace(p, wait=0, interval=MINUTE, repeat=MINUTE),
                 },
+                *(
+                    {
+                        "receiver": receiver,
+                        "matchers": ['alertname="BadCredentialAccepted"', *whose],
+                        **_pace(p, wait=0, interval=5 * MINUTE, repeat=4 * HOUR),
+                    }
+                    for receiver, whose in ((TEAM_PAGER, THEIRS), (p.page_receiver, ()))
+                ),
                 {
-                    "receiver": p.page_receiver,
-                    "matchers": ['alertname="BadCredentialAccepted"'],
-                    **_pace(p, wait=0, interval=5 * MINUTE, repeat=4 * HOUR),
-                },
-                {
-                    "receiver": "payments-pager",
-                    "matchers": ['severity="critical"', 'team="payments"', 'scope!="credential"'],
+                    "receiver": TEAM_PAGER,
+                    "matchers": ['severity="critical"', *THEIRS, 'scope!="credential"'],
                 },
                 {
                     "receiver": p.page_receiver,
@@ -136,8 +149,8 @@ def alertmanager(p: Parameters) -> Tree:
 
 def receivers(p: Parameters) -> Mapping[str, str]:
     """Give the receivers of the example: webhooks, to be replaced by what the installation has."""
-    words = (p.page_receiver, "payments-pager", p.ticket_receiver, "heartbeat")
-    return {word: f"http://127.0.0.1:9099/{word}" for word in words}
+    words = (p.page_receiver, TEAM_PAGER, p.ticket_receiver, "heartbeat")
+    return {word: f"{p.webhook}/{word}" for word in words}
 
 
 def _pace(p: Parameters, *, wait: float, interval: float, repeat: float) -> Tree:

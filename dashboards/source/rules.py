@@ -47,6 +47,7 @@ class Parameters:
     datasource: str = "prometheus"
     page_receiver: str = "pager"
     ticket_receiver: str = "tickets"
+    webhook: str = "http://127.0.0.1:9099"
 
     def span(self, seconds: float) -> str:
         """Write a duration, scaled."""

@@ -5,6 +5,7 @@ from dashboards.source.promql import (
     COUNTS,
     DAY,
     ENV,
+    ERROR,
     FLOW,
     FLOW_KEYS,
     HOUR,
@@ -21,10 +22,14 @@ from dashboards.source.promql import (
 )  # fmt: skip
 from dashboards.source.recording import INTERVAL, TEAMS
 from dashboards.source.rules import Alert, Component, Parameters, Scope, Severity
+from otelprobe.reasons import Reason
 from otelprobe.telemetry import schema
 
 LAG = 5
 """Seconds of lag (99th percentile) at which the prober no longer keeps its schedule."""
+
+ENDED = (Reason.CREDENTIAL_EXPIRED, Reason.CERTIFICATE_EXPIRED)
+"""Reasons that CredentialExpired tells of."""
 
 _HERE = {"environment": ENV, "location": LOCATION}
 _PLACE = (ENV, LOCATION)
@@ -44,7 +49,7 @@ def _silent(p: Parameters) -> Alert:
     return Alert(
         name="OtelprobeFlowSilent",
         expr=f"({age} > {on(FLOW_KEYS)} group_left () 3 * {INTERVAL}) * {on((ENV, FLOW))} group_left ({TEAM}) {TEAMS}",
-        lasts=2 * MINUTE,
+        lasts=8 * MINUTE,
         severity=Severity.WARNING,
         component=Component.OTELPROBE,
         scope=Scope.PROBE,
@@ -65,7 +70,7 @@ def _missing(p: Parameters) -> Alert:
     return Alert(
         name="OtelprobeTelemetryMissing",
         expr=gone,
-        lasts=5 * MINUTE,
+        lasts=2 * MINUTE,
         keeps=5 * MINUTE,
         severity=Severity.CRITICAL,
         component=Component.OTELPROBE,
@@ -223,7 +228,13 @@ def _inconclusive(p: Parameters) -> Alert:
     window = p.span(15 * MINUTE)
     keys = (*FLOW_KEYS, BLAME)
     unclear = sum_increase(
-        schema.FLOW_RUNS, window, keys, f'{COUNTS}="none"', f'{OUTCOME}=~"fail|error"', f'{BLAME}=~"config|edge|prober"'
+        schema.FLOW_RUNS,
+        window,
+        keys,
+        f'{COUNTS}="none"',
+        f'{OUTCOME}=~"fail|error"',
+        f'{BLAME}=~"config|edge|prober"',
+        f'{ERROR}!~"{"|".join(ENDED)}"',
     )
     passed = sum_increase(schema.FLOW_RUNS, window, FLOW_KEYS, f'{OUTCOME}="pass"')
     return Alert(

@@ -155,10 +155,24 @@ def _failures() -> Iterable[Case]:
             **runs("fail", growing((0, 9), (1, 2), (0, 30)), counts=counts),
         }
         yield Case(alert, "two failures at a run a minute", {**known, **few}, silent=(12, 16, 20))
+        owner = {"auth": "auth", "api": "api"}[counts]
+        yield Case(
+            alert, "whose trouble", {**known, **_failing(18, 2, counts)}, fires=(20,), labels={"component": owner}
+        )
         other = {"auth": "api", "api": "auth"}[counts]
         yield Case(alert, "the other side fails", {**known, **_failing(18, 2, other)}, silent=(8, 20, 30))
         apart = {**_failing(18, 4, counts), **_failing(22, 0, counts, otelprobe_location="us")}
         yield Case(alert, "in half of the locations", {**known, **apart}, silent=(8, 20, 30))
+
+
+def _owners() -> Iterable[Case]:
+    """An API that refuses good tokens spends the objective of authentication, and is the API's trouble."""
+    refused = runs("fail", growing((1, 30), (0, 40)), blame="api", counts="auth", reason="api_rejects_valid_token")
+    known = {**facts(70), **runs("pass", growing((0, 30), (1, 40))), **refused}
+    yield Case("AuthFlowFailureRateHigh", "by the API", known, fires=(12,), labels={"component": "api"})
+    mixed = runs("fail", growing((0, 30), (1, 40)), blame="provider", counts="auth", reason="idp_http_5xx")
+    yield Case("AuthFlowFailureRateHigh", "then by the provider", {**facts(70), **refused, **mixed}, fires=(55,),
+               labels={"component": "auth"})  # fmt: skip
 
 
 def _invalid(per_minute: float) -> Series:
@@ -182,6 +196,15 @@ def _tokens() -> Iterable[Case]:
 
     yield Case(refresh, "3 %", refreshed(97, 3), fires=(30, 120), silent=(5, 200))
     yield Case(refresh, "2 %", refreshed(98, 2), silent=(30, 90, 120))
+    outright = {
+        **refreshed(0, 1),
+        **step_runs("refresh", "pass", growing((0, 120), (1, 120))),
+        **runs("fail", growing((1, 120), (0, 120)), blame="provider", counts="auth"),
+        **runs("pass", growing((0, 120), (1, 120))),
+    }
+    yield Case(
+        refresh, "all of them, for which the flow's own failure was told", outright, fires=(60,), silent=(135, 150)
+    )
     single = {
         **step_runs("refresh", "pass", growing((1, 60))),
         **step_runs("refresh", "fail", growing((0, 9), (1, 1), (0, 50)), "x"),
@@ -238,10 +261,26 @@ def _security() -> Iterable[Case]:
     seen = series(schema.REJECTION, case, phased((0, 6), (1, 5), (0, 30)))
     yield Case(
         "BadCredentialAccepted", "one run accepts it", {**facts(40), **seen}, fires=(6, 10), silent=(5, 12),
-        labels={"team": "payments"},
+        labels={"team": "payments", "component": "api"},
     )  # fmt: skip
+    there = series(schema.REJECTION, {**ORDERS, label(schema.CASE): "no_client_auth"}, steady(1, 40))
+    yield Case(
+        "BadCredentialAccepted", "by the provider", {**facts(40), **there}, fires=(6,), labels={"component": "auth"}
+    )
     refused = series(schema.REJECTION, case, steady(0, 40))
     yield Case("BadCredentialAccepted", "refused", {**facts(40), **refused}, silent=(6, 30))
+    weak = "SecurityCheckFailing"
+
+    def ended(times: int, reason: str, blame: str = "provider") -> Series:
+        found = growing((0, 5), (1, times), (0, 60))
+        return {**facts(65), **runs("fail", found, blame=blame, counts="none", reason=reason)}
+
+    reused = ended(2, "refresh_reuse_accepted")
+    yield Case(weak, "two runs", reused, fires=(13, 30), silent=(6, 10, 40), labels={"component": "auth"})
+    crashes = ended(5, "rejection_server_error", "api")
+    yield Case(weak, "of an API", crashes, fires=(13,), silent=(6,), labels={"component": "api"})
+    yield Case(weak, "a single run", ended(1, "refresh_reuse_accepted"), silent=(8, 13, 20))
+    yield Case(weak, "what has an alert of its own", ended(5, "rejection_accepted", "api"), silent=(13, 20))
     rule = {**ORDERS, label(schema.POSTURE_RULE): "plain_http", label(schema.POSTURE_SEVERITY): "high"}
     found = series(schema.POSTURE, rule, phased((0, 5), (1, 15), (0, 20)))
     yield Case("PostureFinding", "one finding", {**facts(40), **found}, fires=(12, 19), silent=(5, 8, 22))
@@ -257,8 +296,8 @@ def _provider() -> Iterable[Case]:
     def skew(seconds: float) -> Series:
         return {**facts(50), **series(schema.CLOCK_SKEW, {**ORDERS, PEER: "provider"}, phased((seconds, 30), (0, 20)))}
 
-    yield Case("ClockSkewHigh", "behind by 31 s", skew(-31), fires=(6, 29), silent=(3, 42))
-    yield Case("ClockSkewHigh", "30 s", skew(30), silent=(6, 29))
+    yield Case("ClockSkewHigh", "behind by 31 s", skew(-31), fires=(16, 29), silent=(13, 42))
+    yield Case("ClockSkewHigh", "30 s", skew(30), silent=(16, 29))
     drift = {**ORDERS, label(schema.DRIFT_SUBJECT): "claims"}
     changed = series(schema.DRIFT_CHANGES, drift, growing((0, 5), (1, 1), (0, 80)))
     yield Case("AuthDrift", "one change", {**facts(86), **changed}, fires=(7, 40), silent=(5, 70))
@@ -267,10 +306,14 @@ def _provider() -> Iterable[Case]:
     yield Case("ProviderStatusDegraded", "degraded, then well", told, fires=(12, 24), silent=(4, 9, 26))
 
 
-def _burning(ratio: float, minutes: int, after: int, per_minute: float = 100) -> Series:
+def _burning(ratio: float, minutes: int, after: int, per_minute: float = 1000) -> Series:
     bad = growing((per_minute * ratio, minutes), (0, after))
     good = growing((per_minute * (1 - ratio), minutes), (per_minute, after))
-    return {**facts(minutes + after), **runs("pass", good), **runs("fail", bad, blame="api", counts="api")}
+    return {
+        **facts(minutes + after, availability=0.999),
+        **runs("pass", good),
+        **runs("fail", bad, blame="api", counts="api"),
+    }
 
 
 def _slo() -> Iterable[Case]:
@@ -280,20 +323,31 @@ def _slo() -> Iterable[Case]:
         "SloBudgetGoneInTenDays",
         "SloBudgetGoneInThirtyDays",
     )
-    yield Case(two, "15 times", _burning(0.15, 120, 60), fires=(70, 120), silent=(1, 130), labels={"component": "api"})
-    yield Case(two, "14 times", _burning(0.14, 120, 0), silent=(70, 120))
+    yield Case(two, "15 times", _burning(0.015, 120, 60), fires=(70, 120), silent=(1, 145), labels={"component": "api"})
+    yield Case(two, "14 times", _burning(0.014, 120, 0), silent=(70, 120))
     once = {
         **facts(120, availability=0.999),
         **runs("pass", growing((1, 100), (0, 1), (1, 19))),
         **runs("fail", growing((0, 100), (1, 1), (0, 19)), counts="auth"),
     }
     yield Case(two, "one failure of a run a minute at 99.9 %", once, silent=(102, 104, 110))
-    yield Case(five, "6.5 times", _burning(0.065, 400, 60), fires=(390,), silent=(10, 440), every=5)
-    yield Case(five, "5.9 times", _burning(0.059, 400, 0), silent=(390,), every=5)
-    yield Case(ten, "3.2 times", _burning(0.032, 1560, 180), fires=(1550,), silent=(30, 1735), every=5)
-    yield Case(ten, "2.9 times", _burning(0.029, 1560, 0), silent=(1550,), every=5)
-    yield Case(thirty, "1.1 times", _burning(0.011, 4600, 400), fires=(4590,), silent=(100, 4990), every=5)
-    yield Case(thirty, "0.9 times", _burning(0.009, 4600, 0), silent=(4590,), every=5)
+    yield Case(five, "6.5 times", _burning(0.0065, 400, 60), fires=(390,), silent=(10, 440), every=5)
+    yield Case(five, "5.9 times", _burning(0.0059, 400, 0), silent=(390,), every=5)
+    loud = _burning(0.5, 60, 200)
+    yield Case(two, "told by a failure alert", loud, silent=(10, 50, 65))
+    yield Case(five, "told by a failure alert", loud, silent=(50, 75, 90))
+    yield Case(ten, "told by a failure alert", loud, silent=(130, 180, 250))
+    seldom = {
+        **facts(240, availability=0.999, interval=600.0),
+        **runs("fail", growing(*([(0, 9), (1, 1)] * 6), (0, 180)), blame="provider", counts="auth"),
+        **runs("pass", growing((0, 60), *([(0, 9), (1, 1)] * 18))),
+    }
+    yield Case(two, "a flow every ten minutes", seldom, fires=(50, 60), silent=(10, 85), labels={"component": "auth"})
+    yield Case(five, "a flow every ten minutes, told before", seldom, silent=(80, 100, 120))
+    yield Case(ten, "3.2 times", _burning(0.0032, 1560, 180), fires=(1550,), silent=(30, 1735), every=5)
+    yield Case(ten, "2.9 times", _burning(0.0029, 1560, 0), silent=(1550,), every=5)
+    yield Case(thirty, "1.1 times", _burning(0.0011, 4600, 400), fires=(4590,), silent=(100, 4990), every=5)
+    yield Case(thirty, "0.9 times", _burning(0.0009, 4600, 0), silent=(4590,), every=5)
 
 
 def _prober() -> Iterable[Case]:
@@ -324,7 +378,7 @@ def _silence() -> Iterable[Case]:
         return {**facts(120), **series(schema.LAST_RUN, ORDERS, times)}
 
     stuck = {**alive, **last(20)}
-    yield Case(silent, "the process lives, the flow does not run", stuck, fires=(30, 60), silent=(20, 22))
+    yield Case(silent, "the process lives, the flow does not run", stuck, fires=(35, 60), silent=(20, 22, 28))
     yield Case(silent, "three intervals", {**alive, **last(117)}, silent=(118, 120))
     yield Case(silent, "the flow was removed", {**alive, **last(20, gone=21)}, silent=(24, 30, 60))
     dead = {
@@ -391,6 +445,7 @@ def _delivery() -> Iterable[Case]:
 
 
 CASES = (
-    *_reach(), *_failures(), *_tokens(), *_latencies(), *_credentials(), *_security(), *_provider(), *_slo(), *_prober(),
+    *_reach(), *_failures(), *_owners(), *_tokens(), *_latencies(), *_credentials(), *_security(), *_provider(),
+    *_slo(), *_prober(),
 )  # fmt: skip
 """Every case."""

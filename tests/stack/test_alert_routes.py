@@ -15,6 +15,7 @@ CONFIG = cache.REPOSITORY / "dashboards" / "alerts" / "alertmanager.yaml"
 HERE = {ENV: "prod", PROVIDER: "corp", "component": "auth"}
 OUTAGE = {**HERE, "alertname": "AuthTokenEndpointDown", "severity": "critical", "scope": "provider"}
 VICTIM = {**HERE, FLOW: "orders", "alertname": "AuthFlowFailureRateHigh", "severity": "critical", "scope": "flow"}
+FAILING = VICTIM | {PROVIDER: "third"}
 DEAD = {
     ENV: "prod", LOCATION: "eu", "alertname": "OtelprobeTelemetryMissing", "severity": "critical", "scope": "probe",
     "component": "otelprobe",
@@ -27,9 +28,12 @@ SILENT = {**DEAD, FLOW: "orders", "alertname": "OtelprobeFlowSilent", "severity"
     [
         (OUTAGE, "pager"),
         (VICTIM, "pager"),
-        (VICTIM | {"team": "payments"}, "payments-pager"),
+        (VICTIM | {"team": "payments"}, "pager"),
+        (VICTIM | {"team": "payments", "component": "api"}, "payments-pager"),
+        (VICTIM | {"team": "other", "component": "api"}, "pager"),
         (VICTIM | {"severity": "warning"}, "tickets"),
         (VICTIM | {"alertname": "BadCredentialAccepted", "team": "payments"}, "pager"),
+        (VICTIM | {"alertname": "BadCredentialAccepted", "team": "payments", "component": "api"}, "payments-pager"),
         ({"alertname": "OtelprobeWatchdog", "severity": "none"}, "heartbeat"),
         ({"alertname": "CredentialExpired", "severity": "critical", "scope": "credential"}, "tickets"),
         (SILENT, "tickets"),
@@ -71,7 +75,8 @@ def state(alertmanager: Alertmanager, labels: dict[str, str]) -> str:
     ("cause", "victim", "apart"),
     [
         (OUTAGE, VICTIM, {PROVIDER: "other"}),
-        (OUTAGE, VICTIM | {"alertname": "SloBudgetGoneInTwoDays"}, {PROVIDER: "other"}),
+        (OUTAGE, VICTIM | {"alertname": "SloBudgetGoneInTwoDays"}, {PROVIDER: "another"}),
+        (FAILING, FAILING | {"alertname": "ClockSkewHigh", "severity": "warning"}, {FLOW: "refunds"}),
         (DEAD, SILENT, {LOCATION: "us"}),
         (
             HERE

@@ -17,8 +17,15 @@ from tests.stack.harness.process import Process
 class Probe:
     """Flows and where their telemetry goes. `location` is on every series, and no other probe has it."""
 
-    def __init__(self, folder: Path, told: Mapping[str, Any], environment: Mapping[str, str], endpoint: str) -> None:
-        self.location = f"stack-{secrets.token_hex(4)}"
+    def __init__(
+        self,
+        folder: Path,
+        told: Mapping[str, Any],
+        environment: Mapping[str, str],
+        endpoint: str,
+        location: str | None = None,
+    ) -> None:
+        self.location = location or f"stack-{secrets.token_hex(4)}"
         self.folder = folder
         self.file = folder / f"{self.location}.yaml"
         self.file.write_text(yaml.safe_dump(dict(told), sort_keys=False), encoding="utf-8")
@@ -50,10 +57,15 @@ class Probe:
 
     def run(self, **environment: str) -> Process:
         """Start `otelprobe run`; the caller stops it."""
-        command = [sys.executable, "-m", "otelprobe", "run", str(self.file), "--listen", "none", "--start-jitter", "0s"]
+        command = [sys.executable, "-m", "otelprobe", "run", str(self.file), "--listen", "none"]
         return Process(
             "otelprobe",
             command,
             log=self.folder / f"{self.location}.log",
-            environment={"PYTHONPATH": str(Path.cwd()), **self._environment, **environment},
+            environment={
+                "PYTHONPATH": str(Path.cwd()),
+                "OTELPROBE_START_JITTER": "0s",
+                **self._environment,
+                **environment,
+            },
         )

@@ -1,5 +1,6 @@
 """Upstream Prometheus with its OTLP and remote-write receivers, run with the configuration file that we ship."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,18 @@ CONFIG = cache.REPOSITORY / "collector-config" / "prometheus.yml"
 class Prometheus(Process):
     """A Prometheus with an empty store. `otlp` and `remote_write` are where data is sent to."""
 
-    def __init__(self, folder: Path, *, config: Path = CONFIG, environment: dict[str, str] | None = None) -> None:
-        (port,) = free_ports(1)
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        config: Path = CONFIG,
+        environment: dict[str, str] | None = None,
+        flags: Sequence[str] = (),
+        port: int | None = None,
+    ) -> None:
+        """Start it with these flags besides; with a folder and a port of before it is the same one again."""
+        self.port = port or free_ports(1)[0]
+        port = self.port
         self.url = f"http://127.0.0.1:{port}"
         self.otlp = f"{self.url}/api/v1/otlp"
         self.remote_write = f"{self.url}/api/v1/write"
@@ -31,6 +42,7 @@ class Prometheus(Process):
             "--web.enable-otlp-receiver",
             "--web.enable-remote-write-receiver",
             f"--enable-feature={','.join(FEATURES)}",
+            *flags,
         ]
         super().__init__("prometheus", command, log=folder / "prometheus.log", environment=environment)
         self._http = session()
