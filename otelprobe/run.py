@@ -206,7 +206,7 @@ class _Run:
         row = row if failed is None else _failed_row(row, failed)
         if self._plan.drift is not None:
             row = self._compared(ctx, self._plan.drift, done, row)
-        return Noted(row, done.makes, tuple(ctx.presented))
+        return Noted(row, done.makes, tuple(ctx.presented), step.expect.status or ())
 
     def _compared(self, ctx: Context, policy: DriftPolicy, done: Done, row: StepResult) -> StepResult:
         """Add to a row what differs from the baseline; a step that passed fails by it where the policy says so."""

@@ -13,7 +13,7 @@ from otelprobe.fields import Duration, HttpOptions, JsonPath, SecretRef, find_js
 from otelprobe.http import CREDENTIAL_HEADERS, Http, Redirects, Reply, Request, Wire
 from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
-from otelprobe.result import CaseResult, Expiry, FactValue, Finding, KeyChange, ProviderStatus, Warn
+from otelprobe.result import CaseResult, Exchange, Expiry, FactValue, Finding, KeyChange, ProviderStatus, Warn
 from otelprobe.signing import Signer
 from otelprobe.state import Memory, State
 from otelprobe.template import fill
@@ -127,14 +127,25 @@ class Claims(Artifact):
 
 
 @dataclass(frozen=True, slots=True)
+class Judgement:
+    """What became of one credential of several: taken, or refused for a `reason`; `exchange` None: it was judged here."""
+
+    reason: Reason | None = None
+    exchange: Exchange | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Presented:
     """A credential that a step judges or shows to somebody; kept for the audit trail until the run has ended.
 
-    `value` identifies it: the access token where `part` is one of several that were issued together.
+    `value` identifies it: the access token where `part` is one of several that were issued together. `subject` says whose
+    it is where the value does not. `judged` is for a step that shows several: each then leaves an event of its own.
     """
 
     value: str = field(repr=False)
     part: str
+    subject: str | None = field(default=None, repr=False)
+    judged: Judgement | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,9 +209,9 @@ class Context:
     captured: Mapping[str, str] = field(default_factory=dict, repr=False)
     presented: list[Presented] = field(default_factory=list, repr=False)
 
-    def present(self, value: str, part: str) -> None:
+    def present(self, value: str, part: str, *, subject: str | None = None, judged: Judgement | None = None) -> None:
         """Note for the audit trail which credential this step is about, before anything can fail over it."""
-        self.presented.append(Presented(value, part))
+        self.presented.append(Presented(value, part, subject, judged))
 
     def now(self) -> float:
         """Give Unix time in seconds."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from otelprobe.audit.marks import ClaimRule, Marks, read_key
+from otelprobe.expect import status_matches
 from otelprobe.fields import SecretRef
 from otelprobe.reasons import VERDICTS, CheckFailed, Outcome, Reason
 from otelprobe.result import AuditEvent, AuditFact, Exchange, StepResult
@@ -36,6 +37,11 @@ _EVENTS: Mapping[str, AuditEvent] = {
 _LOCAL = frozenset({"verify", "id_token"})
 """Kinds whose verdict is our own: a request for keys is not where it was spoken."""
 
+_ASKS = frozenset({"call", "userinfo"})
+"""Kinds that show a credential for what it opens."""
+
+_SAML = "saml_login"
+
 _NO_REFUSAL = frozenset(
     {
         *(Reason.IDP_HTTP_5XX, Reason.IDP_ERROR, Reason.IDP_NOT_JSON, Reason.IDP_RATE_LIMITED, Reason.TOO_SLOW),
@@ -54,11 +60,17 @@ _LONGEST_ROUTE = 200
 
 @dataclass(frozen=True, slots=True)
 class Noted:
-    """A step's row, with what it made and presented."""
+    """A step's row, with what it made and presented, and the statuses that it expected, if any were named."""
 
     row: StepResult
     made: tuple[Artifact, ...] = field(default=(), repr=False)
     presented: tuple[Presented, ...] = field(default=(), repr=False)
+    wanted: tuple[str, ...] = ()
+
+    @property
+    def tells(self) -> bool:
+        """Whether there may be something to tell of it."""
+        return self.row.kind in _EVENTS or any(shown.judged is not None for shown in self.presented)
 
 
 class Auditor:
@@ -74,7 +86,7 @@ class Auditor:
 
     def rows(self, noted: Sequence[Noted]) -> tuple[StepResult, ...]:
         """Give the rows with their audit facts."""
-        if not any(one.row.kind in _EVENTS for one in noted):
+        if not any(one.tells for one in noted):
             return tuple(one.row for one in noted)
         maker = _Maker(self._marks(), self._claims)
         return tuple(_with(one.row, tuple(maker.facts(one))) for one in noted)
@@ -101,6 +113,7 @@ class _Credential:
     part: str
     read_from: tuple[str, ...] = field(default=(), repr=False)
     previous: str | None = field(default=None, repr=False)
+    subject: str | None = field(default=None, repr=False)
 
 
 class _Maker:
@@ -114,23 +127,34 @@ class _Maker:
 
     def facts(self, noted: Noted) -> Iterator[AuditFact]:
         """Give the facts of one step."""
+        yield from self._judged(noted)
         row, event = noted.row, _EVENTS.get(noted.row.kind)
         if event is None or row.outcome is Outcome.SKIP:
             return
-        previous = noted.presented[-1].value if noted.presented else None
-        issued = list(_issued(noted.made, previous))
+        issued = list(_issued(noted))
         obtains = event in {AuditEvent.ISSUED, AuditEvent.REFRESHED}
         if obtains:
             yield from (self._fact(row, event, one, passed=True) for one in issued)
         if row.outcome is Outcome.FAIL and _is_refusal(row):
             yield self._fact(row, AuditEvent.REJECTED, _last(noted) or next(iter(issued), None), passed=False)
-        elif row.outcome is Outcome.PASS and not (obtains and any(isinstance(one, _TOLD) for one in noted.made)):
+        elif _is_taken_unwanted(noted):
+            yield self._fact(row, event, _last(noted), passed=False)
+        elif row.outcome is Outcome.PASS and not (obtains and _is_told(noted)):
             yield from self._passed(noted, event)
+
+    def _judged(self, noted: Noted) -> Iterator[AuditFact]:
+        """Tell of each credential that was judged by itself."""
+        for shown in noted.presented:
+            if shown.judged is not None:
+                reason, exchange = shown.judged.reason, shown.judged.exchange
+                event = AuditEvent.VALIDATED if reason is None else AuditEvent.REJECTED
+                row = replace(noted.row, reason=reason, exchanges=(exchange,) if exchange is not None else (), cases=())
+                yield self._fact(row, event, _credential(shown), passed=reason is None)
 
     def _passed(self, noted: Noted, event: AuditEvent) -> Iterator[AuditFact]:
         """Tell of a step that passed; a call that was to be refused, and was, is a rejection."""
         row, shown = noted.row, _last(noted)
-        if row.kind in {"call", "userinfo"}:
+        if row.kind in _ASKS:
             if shown is None:
                 return
             refused = _status(row) in {401, 403}
@@ -170,7 +194,7 @@ class _Maker:
             claims: Mapping[str, object] = {}
             if self._marks.keyed or self._rules:
                 claims = next((found for text in about.read_from if (found := _claims(text))), {})
-            subject = claims.get("sub")
+            subject = claims.get("sub") if about.subject is None else about.subject
             self._known[about.value] = (
                 self._marks.of("subject", subject) if isinstance(subject, str) else None,
                 self._marks.claims(self._rules, claims),
@@ -179,21 +203,25 @@ class _Maker:
 
 
 def _last(noted: Noted) -> _Credential | None:
-    if not noted.presented:
-        return None
-    shown = noted.presented[-1]
-    return _Credential(shown.value, shown.part, (shown.value,))
+    return _credential(noted.presented[-1]) if noted.presented else None
 
 
-def _issued(made: Sequence[Artifact], previous: str | None) -> Iterator[_Credential]:
-    """Give what was issued; a token out of the cache was issued earlier."""
-    for artifact in made:
+def _credential(shown: Presented) -> _Credential:
+    return _Credential(shown.value, shown.part, (shown.value,), subject=shown.subject)
+
+
+def _issued(noted: Noted) -> Iterator[_Credential]:
+    """Give what was issued; a token out of the cache was issued earlier, an assertion is the one that was opened."""
+    previous = noted.presented[-1].value if noted.presented else None
+    if noted.row.kind == _SAML:
+        yield from map(_credential, noted.presented)
+    for artifact in noted.made:
         match artifact:
             case Tokens(cached=False):
                 sources = tuple(text for text in (artifact.access, artifact.id_token) if text)
                 yield _Credential(artifact.access, "access_token", sources, previous)
             case Cookie():
-                yield _Credential(f"{artifact.name}={artifact.value}", "session_cookie")
+                yield _Credential(f"{artifact.name}={artifact.value}", "session_cookie", previous=previous)
             case AuthorizationCode():
                 yield _Credential(artifact.code, "code")
             case DeviceCode():
@@ -217,6 +245,21 @@ def _is_refusal(row: StepResult) -> bool:
         return False
     offered = row.kind in {"reject", "reject_at_provider"}
     return not (offered and VERDICTS[row.reason].security and all(case.accepted for case in row.cases))
+
+
+def _is_told(noted: Noted) -> bool:
+    """Tell whether what a step obtained is told of by itself; a SAML log-in that was to give no assertion obtained none."""
+    return noted.row.kind == _SAML or any(isinstance(one, _TOLD) for one in noted.made)
+
+
+def _is_taken_unwanted(noted: Noted) -> bool:
+    """Tell whether a credential was taken where the flow file wants it refused."""
+    status = _status(noted.row)
+    if noted.row.reason is not Reason.ASSERTION_FAILED or noted.row.kind not in _ASKS or not noted.presented:
+        return False
+    return (
+        status is not None and 200 <= status < 300 and bool(noted.wanted) and not status_matches(status, noted.wanted)
+    )
 
 
 def _wire(row: StepResult) -> Sequence[Exchange]:

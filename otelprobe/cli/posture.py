@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from otelprobe.audit.facts import Auditor
 from otelprobe.cli.inputs import add_files, add_settings, read_plans, read_settings, telling_faults
 from otelprobe.cli.logs import set_up_logs
 from otelprobe.cli.once import interruptions, run_all
 from otelprobe.cli.report_posture import posture_json, posture_text
 from otelprobe.cli.report_sarif import sarif_json
 from otelprobe.cli.terminal import for_encoding
+from otelprobe.cli.trail import open_trail
 from otelprobe.config.faults import ConfigError, Fault
 from otelprobe.config.models import Config
 from otelprobe.plan import FlowPlan
@@ -34,7 +34,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         "posture",
         help="check good practice from outside and report findings (text, JSON, SARIF)",
         description="Run flows once and put the posture rules to what was seen. A flow without a posture step gets one"
-        " at its end, for its provider and the URL of its first call. Sends no telemetry.",
+        " at its end, for its provider and the URL of its first call. Sends no telemetry; the audit file is written.",
         epilog="exit codes: 0 no finding of the severity of --fail-on or worse, 1 there is one, 2 the flow file or the"
         " settings are wrong, 4 a flow did not get through, so that less was seen, or the report could not be written",
     )
@@ -63,8 +63,10 @@ def _posture(args: argparse.Namespace) -> int:
     fault = _why_unwritable(args.output_file)
     if fault is not None:
         raise ConfigError([Fault("--output-file", None, "", fault)])
+    trail = open_trail(config, lambda text: print(f"otelprobe: {text}", file=sys.stderr))
     with interruptions() as interrupted:
-        results = run_all(plans, settings, interrupted, Auditor())
+        results = tuple(trail.take(result) for result in run_all(plans, settings, interrupted, trail.auditor))
+        trail.close()
         if not interrupted.empty():
             return 128 + interrupted.get()
     written = _write(_report(args.output, results, places(config, results)), args.output_file)

@@ -95,6 +95,13 @@ class Response:
         """The id of the verified assertion."""
         return str(self.assertion.get("ID") or "")
 
+    @property
+    def subject(self) -> str | None:
+        """Whom the verified assertion is about (`NameID`), for a keyed hash and nothing else; None where it is not said."""
+        return next(
+            (text(name) for s in children(self.assertion, "saml:Subject") for name in children(s, "saml:NameID")), None
+        )
+
     def ends(self) -> float | None:
         """Give when the assertion's conditions end, Unix seconds; None where nothing is said."""
         return _time(child(self.assertion, "saml:Conditions"), "NotOnOrAfter")

@@ -17,7 +17,7 @@ from otelprobe.posture.rules import BY_ID
 from otelprobe.provider import Provider
 from otelprobe.reasons import Blame, CheckFailed, Layer, Reason
 from otelprobe.result import Fact, Finding, Severity
-from otelprobe.step import Context, Done, KeySet, ProviderMetadata, Step, StepFailed, Tokens, filled
+from otelprobe.step import Context, Done, Judgement, KeySet, ProviderMetadata, Step, StepFailed, Tokens, filled
 from otelprobe.tokens import Jwt, load_crypto, parse
 
 _ORIGIN = "https://origin.otelprobe.invalid"
@@ -151,26 +151,37 @@ class Posture(Step):
             "Access-Control-Request-Method": "GET",
             "Access-Control-Request-Headers": "authorization",
         }
-        bearer = tokens is not None and tokens.proof_key is None
-        good = {"Authorization": f"Bearer {tokens.access}"} if tokens is not None and bearer else None
         return replace(
             seen,
             api_host=urlsplit(url).hostname,
             preflight=_ask(ctx, "OPTIONS", url, headers=preflight, safe_url=self.url),
             api_refusal=_ask(ctx, "GET", url, headers={"Authorization": f"Bearer {GARBAGE}"}, safe_url=self.url),
-            api=_ask(ctx, "GET", url, headers=good, safe_url=self.url) if good is not None else None,
+            api=_offer(ctx, tokens, url, self.url) if tokens is not None and tokens.proof_key is None else None,
         )
 
 
 def _ask(ctx: Context, method: str, url: str | None, **more: Any) -> Answered | None:
     """Send one marked request; None where there is nothing to ask, or no answer came."""
-    if url is None:
-        return None
+    reply = _send(ctx, method, url, **more) if url is not None else None
+    return Answered.of(reply) if reply is not None else None
+
+
+def _send(ctx: Context, method: str, url: str, **more: Any) -> Reply | None:
     headers = {**(more.pop("headers", None) or {}), "X-Otelprobe-Case": "posture"}
     try:
-        reply: Reply = ctx.send(method, url, headers=headers, control=True, **more)
+        return ctx.send(method, url, headers=headers, control=True, **more)
     except CheckFailed:
         return None
+
+
+def _offer(ctx: Context, tokens: Tokens, url: str, safe_url: str) -> Answered | None:
+    """Show the good token, and note for the audit trail what the API made of it."""
+    reply = _send(ctx, "GET", url, headers={"Authorization": f"Bearer {tokens.access}"}, safe_url=safe_url)
+    if reply is None:
+        return None
+    if 200 <= reply.status < 300 or reply.status in {401, 403}:
+        refused = Reason.API_REJECTS_VALID_TOKEN if reply.status >= 400 else None
+        ctx.present(tokens.access, "access_token", judged=Judgement(refused, reply.exchange))
     return Answered.of(reply)
 
 

@@ -15,7 +15,7 @@ from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Fact, FactValue, Warn
 from otelprobe.retained import Retained as Kept
 from otelprobe.retained import outlives_process, recall, retain
-from otelprobe.step import Context, Done, KeySet, Step, StepFailed, Tokens, filled
+from otelprobe.step import Context, Done, Judgement, KeySet, Step, StepFailed, Tokens, filled
 from otelprobe.template import fill
 from otelprobe.tokens import ASYMMETRIC, Jwt, Policy, load_crypto, parse, time_claim, verify
 
@@ -46,6 +46,12 @@ class _Trial:
     def refused(self, unauthorized: Sequence[int]) -> bool:
         """Whether it was refused for what it is."""
         return self.reply is not None and self.reply.status in {401, 403, *unauthorized}
+
+    def judgement(self, unauthorized: Sequence[int], refused: Reason) -> Judgement | None:
+        """Give the API's judgement; None where it gave none."""
+        if self.reply is None or not (self.accepted or self.refused(unauthorized)):
+            return None
+        return Judgement(None if self.accepted else refused, self.reply.exchange)
 
     def words(self) -> str:
         """Say what came."""
@@ -133,6 +139,8 @@ class Retained(Step):
         kept = recall(ctx, self.name, seal_with=self.seal)
         old = [one for one in kept if one.alive(now, _LEEWAY) and (new is None or one.token != new.access)]
         bad_keys = {one.token: found for one in old if (found := _key_problem(ctx, one)) is not None}
+        for token, problem in bad_keys.items():
+            ctx.present(token, "access_token", judged=Judgement(problem.reason))
         tried = self._offer(ctx, [one.token for one in old])
         fresh = self._offer_new(ctx, new) if old else None
         facts: dict[str, FactValue] = {Fact.RETAINED_COUNT: len(old)}
@@ -157,14 +165,23 @@ class Retained(Step):
     def _offer(self, ctx: Context, tokens: Sequence[str]) -> list[_Trial]:
         if self.url is None:
             return []
-        return [self._send(ctx, Credential("token", token, self.auth.scheme or "Bearer")) for token in tokens]
+        scheme, refused = self.auth.scheme or "Bearer", Reason.RETAINED_REFUSED
+        return [self._send(ctx, Credential("token", token, scheme), refused) for token in tokens]
 
     def _offer_new(self, ctx: Context, new: Tokens | None) -> _Trial | None:
         if self.url is None or new is None:
             return None
-        return self._send(ctx, of_tokens(new, self.auth))
+        return self._send(ctx, of_tokens(new, self.auth), Reason.API_REJECTS_VALID_TOKEN)
 
-    def _send(self, ctx: Context, credential: Credential) -> _Trial:
+    def _send(self, ctx: Context, credential: Credential, refused: Reason) -> _Trial:
+        """Offer a token, and note for the audit trail what the API made of it."""
+        trial = self._ask(ctx, credential)
+        judged = trial.judgement(self.unauthorized_status, refused)
+        if judged is not None:
+            ctx.present(credential.value, "access_token", judged=judged)
+        return trial
+
+    def _ask(self, ctx: Context, credential: Credential) -> _Trial:
         url = filled(ctx, self.url or "")
 
         def attempt(more: Mapping[str, str], resent: int) -> Reply:

@@ -257,6 +257,7 @@ class SamlLogin(LoginStep):
             if failed.reason is not Reason.SAML_STATUS_NOT_SUCCESS:
                 raise
             return self._refused(response, failed)
+        ctx.present(response.assertion_id, "assertion", subject=response.subject)
         if self.expect.saml_status is not None:
             raise CheckFailed(Reason.ASSERTION_FAILED, f"an assertion came, expected status {self.expect.saml_status}")
         expected = self._expected(asked)

@@ -141,9 +141,11 @@ AUDIT_PASSED = Attribute(
 )
 AUDIT_PART = Attribute(
     "otelprobe.audit.part",
-    "What it was: access_token, refresh_token, id_token, session_cookie, api_key, code, ...; events only.",
+    "What it was: access_token, refresh_token, id_token, session_cookie, assertion, api_key, code, ...; events only.",
 )
-AUDIT_SUBJECT = Attribute("otelprobe.audit.subject", "Keyed hash of the subject (`sub`); events only.")
+AUDIT_SUBJECT = Attribute(
+    "otelprobe.audit.subject", "Keyed hash of the subject (`sub`, in SAML the `NameID`); events only."
+)
 AUDIT_ID = Attribute(
     "otelprobe.audit.id", "Keyed hash of what was issued: the same from issuance over use to revocation; events only."
 )

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from otelprobe.audit.facts import Auditor
 from otelprobe.clock import SystemClock
 from otelprobe.fields import HttpOptions
 from otelprobe.http import LiveHttp
@@ -36,13 +37,16 @@ class Bench:
     clock: ShiftedClock = field(default_factory=ShiftedClock)
     memory: Memory = field(default_factory=Memory)
     state: State = field(default_factory=State)
+    auditor: Auditor = field(default_factory=Auditor)
 
     def run(self, *steps: Step, deadline: float = 5.0, http: HttpOptions | None = None) -> FlowResult:
         """Run steps as one flow."""
         plan = FlowPlan(
             name="f", provider=self.provider, steps=steps, deadline=deadline, every=60.0, http=http or HttpOptions()
         )
-        tools = Tools(http=LiveHttp(self.clock), clock=self.clock, memory=self.memory, state=self.state)
+        tools = Tools(
+            http=LiveHttp(self.clock), clock=self.clock, memory=self.memory, state=self.state, auditor=self.auditor
+        )
         return run_flow(plan, tools)
 
 
