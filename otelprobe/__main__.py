@@ -2,6 +2,7 @@
 
 import argparse
 import atexit
+import errno
 import gc
 import os
 import sys
@@ -36,6 +37,10 @@ _EPILOG = """exit codes:
 """
 
 
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
+"""What a write to standard output ends with where it leads to a disk that is full or broken."""
+
+
 def build_parser(chosen: str | None, words: Sequence[str] = ()) -> argparse.ArgumentParser:
     """Give the parser; only the chosen command's own options are imported and added, and it may refuse the words first."""
     parser = argparse.ArgumentParser(
@@ -65,14 +70,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     with _no_collection():
         try:
             args = build_parser(chosen, words).parse_args(words)
-            return int(import_module(f"otelprobe.cli.{COMMANDS[args.command][0]}").run(args))
+            return _run(args)
         except BrokenPipeError:
             # The reader of our output has gone (`| head`): say nothing more, and let the shell see it as it expects.
+            _throw_away_output()
             sys.stderr.close()
             return 141
+        except OSError as error:
+            if error.errno not in _NO_ROOM or error.filename is not None:
+                raise
+            _throw_away_output()
+            sys.stderr.write(f"otelprobe: the output could not be written: {error.strerror}\n")
+            return 4
         except KeyboardInterrupt:
             # Ctrl-C before a command has taken signals into its own hands, or in one that does not.
             return 130
+
+
+def _run(args: argparse.Namespace) -> int:
+    """Run the command, and have all that it printed written while a failure can still be told."""
+    code = int(import_module(f"otelprobe.cli.{COMMANDS[args.command][0]}").run(args))
+    sys.stdout.flush()
+    return code
+
+
+def _throw_away_output() -> None:
+    from otelprobe.cli.streams import throw_away_output  # noqa: PLC0415 - as good as never needed
+
+    throw_away_output()
 
 
 def _open_streams() -> None:

@@ -22,6 +22,9 @@ from otelprobe.step import Context, Done, Made, Step, StepFailed, capture_values
 from otelprobe.template import names_in
 
 _MOST_TOLD = 5
+CLEAN_UP_RESERVE = 5.0
+"""Seconds: what all clean-up steps together may take beyond the flow's deadline, lest a slow target leave tokens unrevoked."""
+
 SKEW_WORTH_A_WARNING = 30.0
 """Seconds: skew that breaks nothing is a fact, and a warning above this (reasons.md, rule 5)."""
 
@@ -221,7 +224,7 @@ class _Run:
         return _failed_row(row, CheckFailed(Reason.DRIFT_DETECTED, told, blame=owner(row.layer)))
 
     def _context(self, step: Step, wire: Wire, started: float) -> Context:
-        ends = self._started + self._plan.deadline
+        ends = self._ends(step, started)
         return Context(
             http=self._tools.http,
             wire=wire,
@@ -235,6 +238,11 @@ class _Run:
             made=tuple(self._made),
             captured=self._captured,
         )
+
+    def _ends(self, step: Step, started: float) -> float:
+        """Give when a step has to end: with the flow; a clean-up has its reserve beyond that, if it begins late."""
+        ends = self._started + self._plan.deadline
+        return max(ends, min(started, ends) + CLEAN_UP_RESERVE) if step.always else ends
 
     def _attempt(self, step: Step, ctx: Context, started: float) -> tuple[Done, CheckFailed | None]:
         """Do the step and check what is expected of any step.
@@ -285,7 +293,8 @@ def options_for(step: Step, plan: FlowPlan) -> HttpOptions:
 
     A provider's block speaks of just that host, so it is nearer to the provider's steps than what the flow says for all.
     """
-    wider = plan.http.over(DEFAULT_HTTP)
+    common = DEFAULT_HTTP if step.max_size is None else replace(DEFAULT_HTTP, max_size=step.max_size)
+    wider = plan.http.over(common)
     if step.calls_provider() and plan.provider is not None:
         wider = plan.provider.http.over(wider)
     return step.http.over(wider)

@@ -318,6 +318,7 @@ class Step:
     Class facts: `kind` (its word in the flow file), `layer` (whose part it exercises), `needs` and `makes` (kinds of
     artifact), `uses_provider`, `own_reasons` (the reasons it can end with besides transport ones, for series at zero).
     `default_redirects` as docs/flow-file.md lists. `counted` False keeps its time out of auth and API latency.
+    `max_size` is the cap on its answers where no `http:` block sets one, None for the common one.
     `answers` False: it has no one answer that `expect` (but for `max_duration`) and `capture` could be read from.
     """
 
@@ -330,6 +331,7 @@ class Step:
     default_redirects: ClassVar[Redirects] = Redirects.NONE
     counted: ClassVar[bool] = True
     answers: ClassVar[bool] = True
+    max_size: ClassVar[int | None] = None
 
     name: str = ""
     """Tells two steps of a kind apart; default: the kind."""

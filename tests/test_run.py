@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import pytest
@@ -20,6 +20,7 @@ from otelprobe.run import Tools, options_for, parent_from_environment, run_flow
 from otelprobe.step import Context, Cookie, Done, Step
 from otelprobe.steps.call import Call
 from otelprobe.steps.discover import Discover
+from otelprobe.steps.status_page import StatusPage
 from tests.conftest import Answer, Server
 
 
@@ -125,10 +126,61 @@ def test_the_flow_deadline_ends_a_request_and_later_steps(server: Server) -> Non
     """The total holds whatever a single request's time-out says, and is named where it was used up before."""
     server.on("/", lambda _: Answer(200) if not threading.Event().wait(3) else Answer(500))
     step = Call(name="call", url=f"{server.url}/")
-    result = run_flow(plan(step, Act(name="b", always=True), deadline=0.2, http=HttpOptions(timeout=5.0)), tools())
+    result = run_flow(plan(step, Act(name="b"), deadline=0.2, http=HttpOptions(timeout=5.0)), tools())
     assert result.duration < 2
     assert result.steps[0].reason in {Reason.READ_TIMEOUT, Reason.DEADLINE_EXCEEDED}
-    assert result.steps[1].reason is Reason.DEADLINE_EXCEEDED
+    assert result.steps[1].outcome is Outcome.SKIP
+
+
+@dataclass
+class StepClock(SystemClock):
+    """A clock whose monotonic time is set by the test."""
+
+    at: float = 0.0
+
+    def monotonic(self) -> float:
+        """Give the time that was set."""
+        return self.at
+
+
+@dataclass(frozen=True, kw_only=True)
+class Take(Act):
+    """A step that takes a while by the test's clock, and notes until when it might have."""
+
+    clock: StepClock
+    seconds: float = 0.0
+    ends: list[float]
+
+    def run(self, ctx: Context) -> Done:
+        """Let time pass."""
+        self.ends.append(ctx.deadline)
+        self.clock.at += self.seconds
+        return super().run(ctx)
+
+
+def test_a_clean_up_has_a_reserve_and_no_more() -> None:
+    """Clean-up steps end with the flow, or 5 s after they begin, and all of them at most 5 s after the flow's deadline."""
+    ends: list[float] = []
+    took = {"first": 19.0, "early": 1.5, "late": 3.0, "later": 2.0, "last": 0.0}
+    clock = StepClock()
+    steps = [Take(name=n, clock=clock, seconds=s, ends=ends, always=n != "first") for n, s in took.items()]
+    result = run_flow(plan(*steps, deadline=20.0), tools(clock=clock))
+    assert ends == [20.0, 24.0, 25.0, 25.0]
+    assert [s.outcome for s in result.steps[:4]] == [Outcome.PASS] * 4
+    assert result.steps[4].reason is Reason.DEADLINE_EXCEEDED
+    ends.clear()
+    clock.at = 0.0
+    run_flow(plan(steps[1], deadline=20.0), tools(clock=clock))
+    assert ends == [20.0]
+
+
+def test_a_step_may_have_a_larger_cap_unless_something_is_set() -> None:
+    """A step that reads large documents says so itself; what the flow file says for the flow, the provider or it wins."""
+    step = StatusPage(name="status", url="https://status.example.com/")
+    assert options_for(step, plan(step)).max_size == 16 * 1024**2
+    assert options_for(step, plan(step, http=HttpOptions(max_size=7))).max_size == 7
+    assert options_for(replace(step, http=HttpOptions(max_size=8)), plan(step)).max_size == 8
+    assert options_for(Act(name="a"), plan(step)).max_size == 1024**2
 
 
 def test_the_ids_on_the_wire_are_those_of_the_result(server: Server) -> None:

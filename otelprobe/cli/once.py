@@ -17,6 +17,7 @@ from otelprobe.audit.facts import Auditor
 from otelprobe.cli.export import telemetry_settings
 from otelprobe.cli.inputs import add_files, add_settings, read_plans, read_settings, telling_faults
 from otelprobe.cli.logs import set_up_logs
+from otelprobe.cli.streams import throw_away_output
 from otelprobe.cli.terminal import for_encoding, wants_color
 from otelprobe.cli.trail import open_trail
 from otelprobe.config.faults import ConfigError, Fault
@@ -288,21 +289,14 @@ class Report:
             sys.stdout.flush()
         except BrokenPipeError:
             # The reader has seen what it wanted (`| head`): telemetry and verdict are still due.
-            _close_output()
+            throw_away_output()
         except OSError as error:
-            _close_output()
+            throw_away_output()
             self._lose("standard output", error)
 
     def _lose(self, where: str, error: OSError) -> None:
         self.lost = True
         print(f"otelprobe: the report could not be written to {where}: {error.strerror}", file=sys.stderr)
-
-
-def _close_output() -> None:
-    """Throw away what is still to be printed, or Python would try once more at the end and exit with a code of its own."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def _why_unwritable(path: str, form: str) -> str | None:

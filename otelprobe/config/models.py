@@ -110,7 +110,7 @@ class Flow:
     """When to run, in place of `every`: five fields, in UTC or in the zone that a leading `CRON_TZ=` names."""
 
     deadline: Duration = DEFAULT_DEADLINE
-    """Total for all steps, clean-up included; default 20s."""
+    """Total for all steps; clean-up may take 5 s more; default 20s."""
 
     labels: Mapping[str, str] = field(default_factory=dict)
     """Attributes of the flow's root span and of `otelprobe.flow.up`: at most 8, with values of at most 64 characters."""

@@ -1,7 +1,7 @@
 """Look at the SAML metadata of an identity or a service provider: who it is, where it is reached, and until when."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
@@ -47,6 +47,7 @@ class SamlMetadata(Step):
         }
     )
     default_redirects: ClassVar[Redirects] = Redirects.SAME_ORIGIN
+    max_size: ClassVar[int | None] = _LARGEST
 
     url: Url | None = None
     """Where the metadata are; exactly one of `url` and `file`. At most 16MiB are read unless `http.max_size` says else."""
@@ -132,22 +133,12 @@ class SamlMetadata(Step):
 
     def _data(self, ctx: Context) -> tuple[bytes, Reply | None]:
         if self.file is not None:
-            return self._from_file(self.file), None
+            return _from_file(self.file, ctx.options.max_size or _LARGEST), None
         assert self.url is not None  # noqa: S101 - faults() has seen to it
-        if self.http.max_size is None:
-            ctx = replace(ctx, options=replace(ctx.options, max_size=_LARGEST))
         headers = {"Accept": _ACCEPT}
         reply = ctx.send("GET", filled(ctx, self.url), headers=headers, safe_url=self.url, redirects=self.follow)
         _refuse(reply)
         return reply.body, reply
-
-    def _from_file(self, file: str) -> bytes:
-        most = self.http.max_size or _LARGEST
-        data = _read(file, most + 1)
-        if len(data) > most:
-            detail = f"metadata file {file} is larger than {most} bytes; raise http.max_size if it should be"
-            raise CheckFailed(Reason.RESPONSE_TOO_LARGE, detail, blame=Blame.CONFIG, counts=Counts.NONE)
-        return data
 
     def _entity(self, data: bytes) -> tuple[Entity, signature.Verified | None]:
         """Read the entity; where a certificate is pinned, out of what is signed with it and nothing else."""
@@ -228,6 +219,14 @@ class SamlMetadata(Step):
             yield Warn(Reason.SAML_METADATA_INVALID, fault)
         for weak in signed.weak if signed is not None else ():
             yield Warn(Reason.ALG_WEAK, f"the metadata's signature: {weak}")
+
+
+def _from_file(file: str, most: int) -> bytes:
+    data = _read(file, most + 1)
+    if len(data) > most:
+        detail = f"metadata file {file} is larger than {most} bytes; raise http.max_size if it should be"
+        raise CheckFailed(Reason.RESPONSE_TOO_LARGE, detail, blame=Blame.CONFIG, counts=Counts.NONE)
+    return data
 
 
 def _read(path: str, most: int) -> bytes:

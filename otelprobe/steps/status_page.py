@@ -31,6 +31,7 @@ class StatusPage(Step):
     layer: ClassVar[Layer] = Layer.DEPENDENCY
     own_reasons: ClassVar[frozenset[Reason]] = frozenset({Reason.ASSERTION_FAILED, Reason.TOO_SLOW})
     default_redirects: ClassVar[Redirects] = Redirects.SAME_ORIGIN
+    max_size: ClassVar[int | None] = _LARGEST
 
     url: Url | None = None
     """Where the page's data are: `.../api/v2/summary.json` of a Statuspage, a feed, or a list of events; default: what the
@@ -98,8 +99,6 @@ class StatusPage(Step):
         return Done(reply=reply, provider_status=status, warnings=(warning,))
 
     def _fetch(self, ctx: Context, url: str) -> Reply:
-        if self.http.max_size is None:
-            ctx = replace(ctx, options=replace(ctx.options, max_size=_LARGEST))
         headers = {"Accept": _ACCEPT}
         reply = ctx.send("GET", filled(ctx, url), headers=headers, safe_url=url, redirects=self.follow)
         page = classify_page(reply)

@@ -339,6 +339,30 @@ def test_a_report_that_cannot_be_written_is_said_and_holds_no_telemetry_back(
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    "command",
+    [["explain"], ["explain", "expired", "--output", "json"], ["demo", "--list-faults"], ["schema"], ["plan", "FLOW"]],
+    ids=" ".join,
+)
+def test_a_full_disk_is_told_in_one_line(command: list[str], demo: Demo, flow: Path) -> None:
+    """Whatever prints to a disk that is full says so and exits with 4, without a traceback."""
+    words = [str(flow) if word == "FLOW" else word for word in command]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "otelprobe", *words],
+            env=environment(demo),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        4,
+        "otelprobe: the output could not be written: No space left on device\n",
+    )
+
+
 def test_a_reader_that_goes_early_changes_no_verdict(demo: Demo, flow: Path) -> None:
     """`once | head` passes if the flow passes, and its telemetry leaves."""
     receive, send = os.pipe()
