@@ -208,7 +208,7 @@ def test_bad_tokens_are_offered_with_good_proofs(dpop: Bench) -> None:
     result = dpop.run(Token(name="token"), Reject(name="reject", url=f"{dpop.server.url}/api"))
     assert result.passed, result.detail
     offered = [s for s in dpop.server.seen if s.path == "/api" and "authorization" in s.headers]
-    assert len(offered) == 6
+    assert len(offered) == 7
     for seen in offered:
         assert read_proof(seen)["ath"] == digest(seen.headers["authorization"].removeprefix("DPoP ").encode())
 
