@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from otelprobe.fields import Duration, JsonPath, Regex, Scalar, Size, find_json, parse_regex
 from otelprobe.http import Reply
+from otelprobe.patterns import Pattern
 from otelprobe.reasons import CheckFailed, Reason
 
 JsonType = Literal["string", "number", "integer", "boolean", "array", "object", "null"]
@@ -28,7 +29,7 @@ class Matcher:
     equals: object = None
     by_value: bool = False
     exists: bool | None = None
-    matches: re.Pattern[str] | None = None
+    matches: Pattern | None = None
     gt: float | None = None
     lt: float | None = None
     one_of: tuple[Json, ...] | None = None
@@ -46,7 +47,7 @@ class Matcher:
         number = isinstance(value, int | float) and not isinstance(value, bool)
         return all(
             (
-                self.matches is None or (isinstance(value, str) and self.matches.search(value) is not None),
+                self.matches is None or (isinstance(value, str) and self.matches.found_in(value)),
                 self.gt is None or (number and value > self.gt),  # type: ignore[operator] # `number` says it is one
                 self.lt is None or (number and value < self.lt),  # type: ignore[operator] # `number` says it is one
                 self.one_of is None or any(_equal(value, option) for option in self.one_of),
@@ -60,7 +61,7 @@ class Matcher:
             return f"equal to {self.equals!r}"
         parts = [f"{k} {getattr(self, k)!r}" for k in _KEYS if k != "matches" and getattr(self, k) is not None]
         if self.matches is not None:
-            parts.append(f"matches {self.matches.pattern!r}")
+            parts.append(f"matches {self.matches.text!r}")
         return ", ".join(parts)
 
 
@@ -241,7 +242,7 @@ def _unmet(reply: Reply, expect: Expect) -> Iterator[str]:
             for path, matcher in expect.json.items():
                 if not matcher.holds(find_json(path, document)):
                     yield f"json {path} is not {matcher.words()}"
-    if expect.body is not None and not expect.body.search(reply.text):
-        yield f"the body does not match {expect.body.pattern!r}"
+    if expect.body is not None and not expect.body.found_in(reply.text):
+        yield f"the body does not match {expect.body.text!r}"
     if expect.max_size is not None and len(reply.body) > expect.max_size:
         yield f"the body has {len(reply.body)} bytes, allowed {expect.max_size}"

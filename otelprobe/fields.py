@@ -13,8 +13,9 @@ from dataclasses import dataclass, field, fields
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
+from otelprobe.patterns import Pattern
 from otelprobe.reasons import CheckFailed, Reason
 
 
@@ -97,18 +98,13 @@ def parse_percent(value: object) -> float:
     return share
 
 
-def parse_regex(value: object) -> re.Pattern[str]:
-    """Compile a regular expression of Python's `re`."""
+def parse_regex(value: object) -> Pattern:
+    """Accept a regular expression in the syntax of Python's `re`."""
     if not isinstance(value, str):
         raise ValueError("not a regular expression: write it as text, in quotes")
-    try:
-        return re.compile(value)
-    except re.error as error:
-        raise ValueError(f"not a regular expression: {error.msg} at position {error.pos}") from None
-    except (OverflowError, RecursionError):
-        raise ValueError(
-            "not a regular expression that can be used: a number in it is too large, or it nests too deeply"
-        ) from None
+    pattern = Pattern(value)
+    pattern.check()
+    return pattern
 
 
 def _is_host(host: str) -> bool:
@@ -135,6 +131,11 @@ def parse_url(value: object) -> str:
         raise ValueError("the host of a URL is fixed: ${...} may stand in its path and query only")
     if any(c.isspace() or ord(c) < 32 for c in value):
         raise ValueError("white space in a URL: write it percent-encoded")
+    for name in literal_secrets(dict(parse_qsl(parts.query))):
+        raise ValueError(
+            f"{name}: a literal secret is refused: use auth: {{api_key: {{query: {name}, value: {{env: NAME}}}}}},"
+            " or http: {headers: ...}"
+        )
     return value
 
 
@@ -163,11 +164,12 @@ def is_loopback(host: str) -> bool:
 @cache
 def compile_jsonpath(text: str) -> Any:
     """Compile an RFC 9535 query with python-jsonpath, strictly; ValueError if it is none. Imported on first use."""
-    from jsonpath import JSONPathEnvironment  # noqa: PLC0415 - 0.1 s that flows without JSON paths need not pay
-    from jsonpath.exceptions import JSONPathError  # noqa: PLC0415
+    from jsonpath.exceptions import JSONPathError  # noqa: PLC0415 - 0.1 s that flows without JSON paths need not pay
+
+    from otelprobe.json_queries import environment  # noqa: PLC0415 - as above
 
     try:
-        return JSONPathEnvironment(strict=True).compile(text)
+        return environment().compile(text)
     except JSONPathError as error:
         raise ValueError(f"not a JSONPath (RFC 9535): {str(error).splitlines()[0]}") from None
 
@@ -210,7 +212,7 @@ DurationOrZero = Annotated[float, DURATION_OR_ZERO]
 Size = Annotated[int, SIZE]
 RateLimit = Annotated[Rate, RATE]
 Percent = Annotated[float, PERCENT]
-Regex = Annotated[re.Pattern[str], REGEX]
+Regex = Annotated[Pattern, REGEX]
 Url = Annotated[str, URL]
 ProxyUrl = Annotated[str, PROXY]
 IpVersion = Annotated[int, IP_VERSION]
@@ -249,16 +251,26 @@ class SecretRef:
         return f"env {self.env}" if self.env is not None else f"file {self.file}"
 
 
-_SECRET_NAME = re.compile(r"password|passwd|passphrase|secret|api[-_]?key", re.IGNORECASE)
+_SECRET_NAME = re.compile(
+    r"(?i:password|passwd|passphrase|secret|api[-_]?key)|(?:^|[-_.])(?i:token)$|[a-z]Token$",
+)
+_PLACEHOLDER = re.compile(
+    r"\*+|x+|<[^<>]*>|change[-_ ]?me|placeholder|redacted|(?:wrong|invalid|dummy|fake|example)(?:[-_ ].*)?",
+    re.IGNORECASE,
+)
+"""What stands for a secret and is obviously none, as where a refusal is the answer that is wanted."""
+
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _HEADER_VALUE = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 
 
 def literal_secrets(members: Mapping[str, object]) -> Iterator[str]:
-    """Give the names of members that are called like a secret and hold a text: not even a flow file may show one."""
+    """Give the names of members that are called like a secret and hold a text or number: no flow file may show one."""
     for name, value in members.items():
-        if isinstance(value, str) and value and "${" not in value and _SECRET_NAME.search(name):
-            yield name
+        if _SECRET_NAME.search(str(name)) and isinstance(value, str | int) and not isinstance(value, bool):
+            text = str(value)
+            if text and "${" not in text and not _PLACEHOLDER.fullmatch(text):
+                yield name
 
 
 def header_faults(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -14,6 +14,7 @@ from otelprobe.drift import DriftPolicy, compare
 from otelprobe.expect import check_answer, status_matches
 from otelprobe.fields import DEFAULT_HTTP, HttpOptions
 from otelprobe.http import Http, Wire
+from otelprobe.patterns import bounded_by
 from otelprobe.plan import FlowPlan
 from otelprobe.reasons import CheckFailed, Outcome, Reason, owner
 from otelprobe.result import Exchange, Fact, FactValue, FlowResult, StepResult, Warn
@@ -253,8 +254,9 @@ class _Run:
         failure: CheckFailed | None = None
         try:
             self._check_time_left(ctx)
-            done = step.run(ctx)
-            self._captured |= _check_common(step, done)
+            with bounded_by(lambda: ctx.deadline - ctx.clock.monotonic()):
+                done = step.run(ctx)
+                self._captured |= _check_common(step, done)
             self._check_duration(step, ctx, started)
         except StepFailed as failed:
             done, failure = failed.done, failed

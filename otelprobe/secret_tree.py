@@ -6,7 +6,7 @@ A leaf room. The tree keeps references only, so it may be printed; `resolve` rea
 from collections.abc import Iterator
 from typing import Annotated
 
-from otelprobe.fields import Scalar, SecretRef
+from otelprobe.fields import Scalar, SecretRef, literal_secrets
 
 
 def parse_secret_tree(value: object) -> object:
@@ -52,6 +52,32 @@ def _walk(tree: object) -> Iterator[SecretRef]:
     elif isinstance(tree, list | tuple):
         for item in tree:
             yield from _walk(item)
+
+
+def literals_in(tree: object) -> Iterator[str]:
+    """Give the names of secrets that are written out, at any depth."""
+    if isinstance(tree, dict):
+        yield from literal_secrets(tree)
+        tree = list(tree.values())
+    if isinstance(tree, list | tuple):
+        for item in tree:
+            yield from literals_in(item)
+
+
+def as_form(tree: object) -> dict[str, str] | None:
+    """Give the fields of a form as they are sent, from a tree whose secrets were read; None for what is no mapping."""
+    if not isinstance(tree, dict):
+        return None
+    return {str(k): str(v).lower() if isinstance(v, bool) else str(v) for k, v in tree.items()}
+
+
+def body_faults(json: object, form: object) -> Iterator[tuple[str, str]]:
+    """Say what must not stand in a request's body: pairs of member and mend."""
+    if form is not None and not isinstance(form, dict):
+        yield "form", "form is a mapping of field to value"
+    for member, tree in (("json", json), ("form", form)):
+        for name in literals_in(tree):
+            yield member, f"{name}: a literal secret is refused: write {{env: NAME}} or {{file: PATH}}"
 
 
 SECRET_TREE = Scalar(parse_secret_tree)

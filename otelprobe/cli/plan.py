@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from enum import Enum
@@ -13,6 +12,7 @@ from otelprobe.config.faults import ConfigError, Fault
 from otelprobe.config.settings import Settings
 from otelprobe.expect import Matcher
 from otelprobe.fields import DURATION, DURATION_OR_ZERO, SIZE, HttpOptions, Scalar, SecretRef
+from otelprobe.patterns import Pattern
 from otelprobe.plan import FlowPlan
 from otelprobe.run import options_for
 from otelprobe.step import Step
@@ -202,8 +202,8 @@ def _show_one(value: object) -> str:
             return f"*** from {value.source}"
         case Matcher():
             return value.words()
-        case re.Pattern():
-            return str(value.pattern)
+        case Pattern():
+            return value.text
         case Enum():
             return str(value.value)
         case bool():

@@ -1,8 +1,10 @@
 """Call the protected API with a credential, and tell whose fault it is when it does not answer as it should."""
 
+import json as json_text
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
+from urllib.parse import parse_qsl
 
 from otelprobe.credentials import Auth, Credential, choose, present, request_faults, send_credential
 from otelprobe.fields import SecretRef, Url
@@ -10,6 +12,7 @@ from otelprobe.http import Reply
 from otelprobe.judge import Trial
 from otelprobe.provider import Provider
 from otelprobe.reasons import Layer, Reason
+from otelprobe.secret_tree import SecretTree, as_form, body_faults, literals_in, resolve, secrets_in
 from otelprobe.step import Artifact, Context, Cookie, Done, Step, Tokens, filled
 from otelprobe.template import fill, fill_all
 
@@ -35,14 +38,14 @@ class Call(Step):
     headers: Mapping[str, str] = field(default_factory=dict)
     """Added to the request; no credentials."""
 
-    json: object = None
-    """Body as JSON; at most one of `json`, `form` and `body`."""
+    json: SecretTree | None = None
+    """Body as JSON, `{env: NAME}` and `{file: PATH}` at any depth are secrets; at most one of `json`, `form` and `body`."""
 
-    form: Mapping[str, str] | None = None
-    """Body as a form."""
+    form: SecretTree | None = None
+    """Body as a form, with secrets as in `json`."""
 
     body: str | None = None
-    """Body as text."""
+    """Body as text, without secrets."""
 
     auth: Auth = field(default_factory=Auth)
     """Credential to send; default: the latest token or session cookie."""
@@ -74,12 +77,18 @@ class Call(Step):
 
     def secrets(self) -> tuple[SecretRef, ...]:
         """Give the secrets that are read."""
-        return self.auth.secrets()
+        return (*self.auth.secrets(), *secrets_in(self.json), *secrets_in(self.form))
 
     def faults(self) -> Iterator[tuple[str, str]]:
         """Say what does not fit together."""
         if sum(part is not None for part in (self.json, self.form, self.body)) > 1:
             yield "body", "a call has at most one of json, form and body"
+        yield from body_faults(self.json, self.form)
+        for name in _literals_of_text(self.body or ""):
+            yield (
+                "body",
+                f"{name}: a literal secret is refused: use json or form, with {{env: NAME}} or {{file: PATH}} in it",
+            )
         yield from request_faults(self.auth, self.use, self.headers)
 
     def run(self, ctx: Context) -> Done:
@@ -103,8 +112,8 @@ class Call(Step):
                 self.method,
                 url,
                 headers={**own, **credential.headers(), **more},
-                json=None if self.json is None else fill_all(self.json, ctx.captured),
-                form=None if self.form is None else {k: fill(v, ctx.captured) for k, v in self.form.items()},
+                json=resolve(fill_all(self.json, ctx.captured)),
+                form=as_form(resolve(fill_all(self.form, ctx.captured))),
                 body=None if self.body is None else filled(ctx, self.body).encode(),
                 safe_url=self.url,
                 redirects=self.follow,
@@ -114,3 +123,12 @@ class Call(Step):
             )
 
         return send_credential(ctx, credential, self.method, url, attempt)
+
+
+def _literals_of_text(body: str) -> Iterator[str]:
+    """Give the names of secrets that are written out in a body that is JSON or a form."""
+    try:
+        tree: object = json_text.loads(body)
+    except (ValueError, RecursionError):
+        tree = {} if any(c.isspace() for c in body) else dict(parse_qsl(body))
+    return literals_in(tree)

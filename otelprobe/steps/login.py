@@ -10,7 +10,7 @@ from otelprobe.http import Reply
 from otelprobe.oauth import refuse_failures, sendable
 from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
-from otelprobe.secret_tree import SecretTree, resolve, secrets_in
+from otelprobe.secret_tree import SecretTree, as_form, body_faults, resolve, secrets_in
 from otelprobe.step import Artifact, Context, Cookie, Done, Step, Tokens, filled
 from otelprobe.template import fill, fill_all
 
@@ -69,11 +69,7 @@ class Login(Step):
         """Say what does not fit together."""
         if self.json is not None and self.form is not None:
             yield "form", "a log-in has json or form, not both"
-        if self.form is not None and not isinstance(self.form, Mapping):
-            yield "form", "form is a mapping of field to value"
-        for member, tree in (("json", self.json), ("form", self.form)):
-            for name in _literals(tree):
-                yield member, f"{name}: a literal secret is refused: write {{env: NAME}} or {{file: PATH}}"
+        yield from body_faults(self.json, self.form)
         for name in literal_secrets(self.headers):
             yield (
                 "headers",
@@ -90,7 +86,7 @@ class Login(Step):
             filled(ctx, self.url),
             headers={k: fill(v, ctx.captured) for k, v in self.headers.items()},
             json=self._content(ctx, self.json),
-            form=_flat(self._content(ctx, self.form)),
+            form=as_form(self._content(ctx, self.form)),
             safe_url=self.url,
             redirects=self.follow,
         )
@@ -116,16 +112,6 @@ class Login(Step):
         return Tokens(access=sendable(found[0]), obtained_at=ctx.now())
 
 
-def _literals(tree: object) -> Iterator[str]:
-    """Give the names of secrets that are written out, at any depth."""
-    if isinstance(tree, Mapping):
-        yield from literal_secrets(tree)
-        tree = list(tree.values())
-    if isinstance(tree, list | tuple):
-        for item in tree:
-            yield from _literals(item)
-
-
 def _session(reply: Reply, name: str, now: float) -> SetCookie:
     found = find_cookie(reply, name, now)
     if found is None:
@@ -143,9 +129,3 @@ def _refuse(reply: Reply, *, pages_may_come: bool) -> None:
         raise CheckFailed(Reason.LOGIN_REJECTED, f"status {reply.status}")
     if reply.status >= 400:
         raise CheckFailed(Reason.IDP_HTTP_4XX, f"status {reply.status}")
-
-
-def _flat(form: object) -> dict[str, str] | None:
-    if not isinstance(form, Mapping):
-        return None
-    return {str(k): str(v).lower() if isinstance(v, bool) else str(v) for k, v in form.items()}

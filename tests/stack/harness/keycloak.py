@@ -68,8 +68,14 @@ def _home(folder: Path) -> Path:
     source, home = obtain(), folder / "keycloak"
     (home / "bin").mkdir(parents=True)
     shutil.copy(source / "bin" / "kc.sh", home / "bin")  # a link would make the cache the home
-    for name in ("lib", "conf", "providers"):
+    for name in ("conf", "providers"):
         (home / name).symlink_to(source / name)
+    (home / "lib").mkdir()
+    for path in (source / "lib").iterdir():
+        if path.name != "quarkus":
+            (home / "lib" / path.name).symlink_to(path)
+    # Each start writes what it was started with there: a shared one would be torn from under another that starts.
+    shutil.copytree(source / "lib" / "quarkus", home / "lib" / "quarkus")
     (home / "data" / "import").mkdir(parents=True)
     for made in (realm(REALM), realm(REALM_REUSE, revokeRefreshToken=False)):
         (home / "data" / "import" / f"{made['realm']}.json").write_text(json.dumps(made), encoding="utf-8")
