@@ -20,7 +20,6 @@ from tests.stack.servers import told_in_one_line
 K8S = cache.REPOSITORY / "k8s"
 CHART = K8S / "chart" / "otelprobe"
 OVERLAYS = ("deployment", "cronjob", "sharded", "sidecar", "multi-location", "operator")
-COMPONENTS = ("identity", "labelled-flows")
 NAMESPACE = "otelprobe"
 VERSIONS = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
 
@@ -200,11 +199,15 @@ def test_the_operators_objects_are_admitted(room: Room, rendered: Mapping[str, O
     assert bool(room.get("prometheusrules")) == any(o["kind"] == "PrometheusRule" for o in rendered["operator"])
 
 
-@pytest.mark.parametrize("component", COMPONENTS)
-def test_a_component_fits_the_workloads(room: Room, tmp_path: Path, component: str) -> None:
-    """With the component the shards are admitted and run, with the one service-account token that it is about."""
-    assert "Warning" not in room.apply(cluster.kustomized(_with_component(tmp_path, "sharded", component)))
-    pods = room.running(3, **PROBERS)
+@pytest.mark.parametrize(
+    ("overlay", "component"), [("sharded", "identity"), ("sharded", "labelled-flows"), ("sidecar", "identity")]
+)
+def test_a_component_fits_the_workloads(room: Room, tmp_path: Path, overlay: str, component: str) -> None:
+    """With the component the pods are admitted and run, with the one service-account token that it is about."""
+    assert "Warning" not in room.apply(cluster.kustomized(_with_component(tmp_path, overlay, component)))
+    pods = (
+        room.running(3, **PROBERS) if overlay == "sharded" else room.running(2, **{"app.kubernetes.io/name": "orders"})
+    )
     sources = [s for v in pods[0]["spec"]["volumes"] for s in v.get("projected", {}).get("sources", [])]
     assert [s["serviceAccountToken"]["path"] for s in sources if "serviceAccountToken" in s] == ["token"]
 
