@@ -11,6 +11,7 @@ _SCHEME = re.compile(rf"({_TOKEN})(?:\s+|$|(?=,))")
 _TOKEN68 = re.compile(r"[A-Za-z0-9\-._~+/]+=*(?=\s*(?:,|$))")
 _ESCAPE = re.compile(r"\\(.)")
 _GAP = re.compile(r"[, \t]*")
+_LONGEST_CODE = 64
 _MOST, _LONGEST = 16, 8192
 """Header lines, and characters of each, that are read: more than any server sends."""
 
@@ -24,8 +25,15 @@ class Challenge:
 
     @property
     def error(self) -> str | None:
-        """The error code of RFC 6750, 9449 or 9470, if one was sent."""
-        return self.params.get("error")
+        """The error code of RFC 6750, 9449 or 9470, if one was sent; safe to tell."""
+        found = self.params.get("error")
+        return readable_code(found) if found is not None else None
+
+
+def readable_code(text: str) -> str:
+    """Give an error code if it looks like one, else a word in its place: a server may repeat a token there."""
+    like = len(text) <= _LONGEST_CODE and text.replace("_", "").isalpha() and text.islower() and text.isascii()
+    return text if like or not text else "an unreadable code"
 
 
 def parse_challenges(lines: Iterable[str]) -> tuple[Challenge, ...]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import NoReturn
 
+from otelprobe.challenge import readable_code
 from otelprobe.client_auth import client_authentication, refused_client
 from otelprobe.dpop import proof_key, refused_proof, send_with_proof
 from otelprobe.http import Reply
@@ -148,16 +149,12 @@ def raise_oauth_error(reply: Reply, document: Mapping[str, object], *, grant_is_
     """Raise the reason of an OAuth error. The code is told if it is one we know: a free text might hold anything."""
     code = str(document["error"])
     reason = ERRORS.get(code, Reason.OAUTH_ERROR_OTHER)
-    known = code if code in ERRORS or _looks_like_a_code(code) else "an unreadable code"
+    known = readable_code(code)
     blame, counts = None, None
     if reason is Reason.INVALID_GRANT:
         blame, counts = (Blame.CONFIG, Counts.NONE) if grant_is_ours else (Blame.PROVIDER, Counts.AUTH)
     failed = CheckFailed(reason, f"status {reply.status}, OAuth error {known}", blame=blame, counts=counts)
     raise StepFailed(failed, Done(facts={Fact.ISSUANCE_OAUTH_ERROR: known}))
-
-
-def _looks_like_a_code(code: str) -> bool:
-    return len(code) <= 64 and code.replace("_", "").isalpha() and code.islower() and code.isascii()
 
 
 def read_tokens(ctx: Context, document: Mapping[str, object]) -> Tokens:

@@ -36,3 +36,19 @@ def test_the_challenge_with_an_error_comes_first() -> None:
     bare, telling = Challenge("bearer", {}), Challenge("dpop", {"error": "invalid_token"})
     assert bearer_challenge([bare, telling]) is telling
     assert bearer_challenge([Challenge("basic", {})]) is None
+
+
+@pytest.mark.parametrize(
+    ("sent", "told"),
+    [
+        ("insufficient_scope", "insufficient_scope"),
+        ("eyJhbGciOiJFUzI1NiJ9.e30.c2ln", "an unreadable code"),
+        ("Bearer canary", "an unreadable code"),
+        ("a" * 65, "an unreadable code"),
+        ("", ""),
+        (None, None),
+    ],
+)
+def test_an_error_that_is_no_code_is_not_told(sent: str | None, told: str | None) -> None:
+    """A server that repeats a token where its error code should be does not get it into any output."""
+    assert Challenge("bearer", {} if sent is None else {"error": sent}).error == told
