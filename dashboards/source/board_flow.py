@@ -51,12 +51,27 @@ from dashboards.source.promql import (
     sum_increase,
 )  # fmt: skip
 from otelprobe.telemetry import schema
-from otelprobe.telemetry.schema import Metric
+from otelprobe.telemetry.schema import Attribute, Metric
 
 _RATE = "$__rate_interval"
 _STEP = f"{{{{{STEP}}}}}"
 EVENTS = f'{{service_name=~"otelprobe.*"}} | {label(schema.FLOW)}=~"$flow"'
 FAILED = f'{EVENTS} | {label(schema.FLOW_OUTCOME)}=~"fail|error" | {label(schema.DETAIL)}!=""'
+
+
+def told(*words: str) -> str:
+    """Make lines of an event's attributes: what the store has as its line is only the event's name."""
+    return f' | line_format "{" ".join(words)}"'
+
+
+def word(attribute: Attribute) -> str:
+    """Stand for an attribute in a line."""
+    return f"{{{{.{label(attribute)}}}}}"
+
+
+_WHY = told(word(schema.FLOW), word(schema.LOCATION), f"{word(schema.FAILED_STEP)}:", word(schema.ERROR_TYPE),
+            f"({word(schema.BLAME)})", word(schema.DETAIL))  # fmt: skip
+_ALL = told("{{__line__}}", word(schema.STEP), word(schema.FLOW_OUTCOME), word(schema.ERROR_TYPE), word(schema.DETAIL))
 
 
 def flow() -> Board:
@@ -66,10 +81,9 @@ def flow() -> Board:
         "otelprobe / Flow",
         "One flow: its runs, its steps, its HTTP requests, why it failed and the traces of it. Choose a flow above.",
         (
-            Row("Now", (*_numbers(), *_runs())),
+            Row("Now", (*_numbers(), *_runs(), *_reasons(), *_times())),
             Row("Steps", (*_steps(),)),
             Row("HTTP", (*_http(),)),
-            Row("Reasons", (*_reasons(),)),
             Row("Events", (*_events(),), closed=True),
             Row("Failed runs in Tempo", (_tempo(),), closed=True),
             Row("Failed runs in Jaeger", (_jaeger(),), closed=True),
@@ -81,7 +95,7 @@ def flow() -> Board:
 def _numbers() -> tuple[Panel, ...]:
     up = select(schema.FLOW_UP, BY_PLACE)
     bad, valid = (f"sum(sum_over_time({select(r, BY_FLOW)}[1d]))" for r in (rec.ERRORS_1H, rec.VALID_1H))
-    since = f"time() - max({select(schema.LAST_SUCCESS, BY_PLACE)})"
+    since = f"time() - max(last_over_time({select(schema.LAST_SUCCESS, BY_PLACE)}[1d]))"
     every = f"max({select(schema.SCHEDULE_MISSED, BY_PLACE)})"
     return (
         number("Locations where it fails", "Locations whose last run did not pass.", f"count(last_over_time({up}[15m]) == 0)", "none",
@@ -99,11 +113,20 @@ def _numbers() -> tuple[Panel, ...]:
 
 
 def _runs() -> tuple[Panel, ...]:
-    state = f"min {by((FLOW, LOCATION))} ({select(schema.FLOW_UP, BY_PLACE)})"
-    took = quantile(0.95, schema.FLOW_DURATION, _RATE, (FLOW, OUTCOME), BY_PLACE)
+    state = f"min {by((FLOW, LOCATION))} ({select(rec.UP, BY_PLACE)})"
     return (
-        history("Runs", "One cell for each point in time and location: whether the run passed.",
-                [prom(state, f"{{{{{FLOW}}}}} {{{{{LOCATION}}}}}")], UP),
+        history(
+            "Runs",
+            "One cell for each point in time and location: whether the run passed.",
+            [prom(state, f"{{{{{FLOW}}}}} {{{{{LOCATION}}}}}")],
+            UP,
+        ),
+    )
+
+
+def _times() -> tuple[Panel, ...]:
+    took = quantile(0.95, schema.FLOW_DURATION, _RATE, (OUTCOME,), BY_PLACE)
+    return (
         lines("Duration", "How long a run took, by how it ended, 95th percentile.",
               [prom(took, f"{{{{{OUTCOME}}}}}", exemplars=True)], "s", span=8),
         lines("Auth time", "Steps of the auth layer, 95th percentile, by location.",
@@ -117,7 +140,7 @@ def _steps() -> tuple[Panel, ...]:
     passed = f'{STEP_OUTCOME}="pass"'
     took = mean(schema.STEP_DURATION, _RATE, (STEP,), BY_PLACE, passed)
     last = mean(schema.STEP_DURATION, "$__range", (STEP,), BY_PLACE)
-    up = f"min {by((STEP,))} ({select(schema.STEP_UP, BY_PLACE)})"
+    up = f"min {by((STEP,))} (last_over_time({select(schema.STEP_UP, BY_PLACE)}[15m]))"
     return (
         lines("Steps over time", "Mean time of each step that passed, stacked: the waterfall over time.",
               [prom(took, _STEP, exemplars=True)], "s", stacked=True),
@@ -128,6 +151,13 @@ def _steps() -> tuple[Panel, ...]:
               [prom(f"{sum_increase(schema.STEP_RUNS, _RATE, (STEP, STEP_OUTCOME), BY_PLACE, _NOT_PASSED)} > 0",
                     f"{_STEP} {{{{{STEP_OUTCOME}}}}}")], "none", stacked=True, span=24),
     )  # fmt: skip
+
+
+_PHASES = ("dns", "connect", "tls", "ttfb", "transfer")
+
+
+def _phase(phase: str) -> str:
+    return mean(schema.PHASE_DURATION, "$__range", (STEP,), BY_PLACE, f'{PHASE}="{phase}"')
 
 
 _NOT_PASSED = f'{STEP_OUTCOME}!="pass"'
@@ -145,7 +175,6 @@ def _buckets(metric: Metric, *more: str) -> list[Query]:
 def _http() -> tuple[Panel, ...]:
     host, status, method = (label(a) for a in (schema.SERVER_ADDRESS, schema.STATUS_CODE, schema.METHOD))
     phases = mean(schema.PHASE_DURATION, _RATE, (PHASE,), BY_PLACE)
-    table = mean(schema.PHASE_DURATION, "$__range", (STEP, PHASE), BY_PLACE)
     asked = quantile(0.95, schema.HTTP_DURATION, _RATE, (STEP, host, method), BY_PLACE)
     count = f"sum {by((status,))} (increase({select(schema.HTTP_DURATION, BY_PLACE, suffix='_count')}[{_RATE}]))"
     native = f"sum {by((status,))} (histogram_count(increase({select(schema.HTTP_DURATION, BY_PLACE)}[{_RATE}])))"
@@ -157,20 +186,21 @@ def _http() -> tuple[Panel, ...]:
         lines("Answers", "Requests by status; no status is a request that got no answer.",
               [prom(f"{count} or {native}", f"{{{{{status}}}}}")], "none", stacked=True, span=8),
         grid("Phases by step", "Mean time of each phase of each step's requests over the whole range.",
-             {STEP: "step", PHASE: "phase"}, (Column("time", table, "s"),), span=24, sort="step"),
+             {STEP: "step"}, tuple(Column(phase, _phase(phase), "s") for phase in _PHASES), span=24),
     )  # fmt: skip
 
 
 def _reasons() -> tuple[Panel, ...]:
     failed = f'{OUTCOME}=~"fail|error"'
-    reasons = f"{sum_increase(schema.FLOW_RUNS, '$__range', (ERROR, BLAME), BY_PLACE, failed, _NAMED)} > 0"
-    steps = f"{sum_increase(schema.STEP_RUNS, '$__range', (STEP, KIND, LAYER, ERROR), BY_PLACE, _NAMED)} > 0"
+    reasons = f"round({sum_increase(schema.FLOW_RUNS, '$__range', (ERROR, BLAME), BY_PLACE, failed, _NAMED)}) > 0"
+    steps = f"round({sum_increase(schema.STEP_RUNS, '$__range', (STEP, KIND, LAYER, ERROR), BY_PLACE, _NAMED)}) > 0"
     return (
         grid("Reasons", "Why runs did not pass within the range, and who has to look (docs/reasons.md).",
-             {ERROR: "reason", BLAME: "blame"}, (Column("runs", reasons, "none"),), span=12, sort="runs", descending=True),
+             {ERROR: "reason", BLAME: "blame"}, (Column("runs", reasons, "none"),), span=10, height=7, sort="runs",
+             descending=True, empty="no run failed"),
         grid("Steps that failed", "Where runs failed within the range.",
-             {STEP: "step", KIND: "kind", LAYER: "layer", ERROR: "reason"}, (Column("runs", steps, "none"),), span=12, sort="runs",
-             descending=True),
+             {STEP: "step", KIND: "kind", LAYER: "layer", ERROR: "reason"}, (Column("runs", steps, "none"),), span=14, height=7, sort="runs",
+             descending=True, empty="no step failed"),
     )  # fmt: skip
 
 
@@ -179,8 +209,8 @@ _NAMED = f'{ERROR}!=""'
 
 def _events() -> tuple[Panel, ...]:
     return (
-        lists("Failures", "Why runs failed, in words.", events(FAILED)),
-        lists("All events", "Every event of the flow, the audit trail included.", events(EVENTS)),
+        lists("Failures", "Why runs failed, in words.", events(FAILED + _WHY)),
+        lists("All events", "Every event of the flow, the audit trail included.", events(EVENTS + _ALL)),
     )
 
 

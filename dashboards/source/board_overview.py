@@ -9,6 +9,7 @@ from dashboards.source.panels import (
     BY_PROVIDER,
     GREEN,
     ORANGE,
+    PER_MINUTE,
     RATIO,
     RED,
     UP,
@@ -40,6 +41,7 @@ from dashboards.source.promql import (
     PROVIDER_KEYS,
     by,
     label,
+    latest,
     name,
     on,
     select,
@@ -49,7 +51,6 @@ from otelprobe.telemetry import schema
 _FLOW = f"{{{{{FLOW}}}}}"
 _PROVIDER = f"{{{{{PROVIDER}}}}}"
 _OURS = f'{ENV}=~"$environment"'
-_KEYS = {FLOW: "flow", PROVIDER: "provider", ENV: "environment"}
 _LATENCY: Mappings = {
     "0": ("both healthy", GREEN),
     "1": ("auth slow, API healthy", ORANGE),
@@ -80,9 +81,7 @@ def _of(record: str, *more: str) -> str:
 
 
 def _numbers() -> tuple[Panel, ...]:
-    silent = (
-        f"time() - max {by(FLOW_KEYS)} ({select(schema.LAST_RUN, BY_FLOW)}) > {on(FLOW_KEYS)} 3 * {_of(rec.INTERVAL)}"
-    )
+    silent = f"time() - {_last_run()} > {on(FLOW_KEYS)} 3 * {_of(rec.INTERVAL)}"
     bad, valid = (f"sum(sum_over_time({_of(r)}[1d]))" for r in (rec.ERRORS_1H, rec.VALID_1H))
     return (
         number(
@@ -94,8 +93,8 @@ def _numbers() -> tuple[Panel, ...]:
             f"1 - {bad} / {valid}", "percentunit", RATIO, empty="-",
         ),
         number(
-            "Least error budget, 30 d", "What is left of the error budget of the flow that has least; negative: overspent.",
-            f"min({_of(rec.BUDGET_30D)})", "percentunit", _BUDGET, empty="-",
+            "Least error budget, 30 d", "What is left of the error budget of the flow that has least; -100 %: spent twice or more.",
+            f"clamp_min(min({_of(rec.BUDGET_30D)}), -1)", "percentunit", _BUDGET, empty="-",
         ),
         number(
             "Providers down", "Providers from whom no flow gets a token in more than half of the locations.",
@@ -117,58 +116,66 @@ def _goal(word: str) -> str:
     return _of(rec.OBJECTIVES, f'{OBJECTIVE}="{word}"')
 
 
+def _last_run() -> str:
+    """Ask for each flow's last run, also of a flow that has been silent for hours, or runs once in an hour."""
+    return latest("max", schema.LAST_RUN, "6h", FLOW_KEYS, BY_FLOW)
+
+
 def _table() -> Panel:
-    last = f"max {by(FLOW_KEYS)} ({select(schema.LAST_RUN, BY_FLOW)}) * 1000"
+    last = f"{_last_run()} * 1000"
+    state = f"min {by(FLOW_KEYS)} ({select(rec.UP, BY_PLACE)})"
+    why = f"sum {by((*FLOW_KEYS, ERROR, BLAME))} (last_over_time({_of(rec.FAILURES)}[15m]))"
     return grid(
         "Flows",
-        "One line for each flow: its state, and side by side how long authentication and the API take (95th percentile over "
-        "fifteen minutes). A name leads to the flow's board.",
-        _KEYS,
+        "One line for each flow, those that fail first: why, who has to look, and side by side how long authentication and the API "
+        "take (95th percentile over fifteen minutes). A name leads to the flow's board.",
+        {FLOW: "flow", PROVIDER: "provider", ERROR: "reason", BLAME: "blame", ENV: "environment"},
         (
-            Column("state", f"min {by(FLOW_KEYS)} ({select(rec.UP, BY_PLACE)})", "none", words=UP),
+            Column("state", state, "none", words=UP),
+            Column("", f"topk {by(FLOW_KEYS)} (1, {why}) and {on(FLOW_KEYS)} {state} == 0", "none"),
             Column("auth p95", _of(rec.flow_p95("auth")), "s"),
             Column("auth objective", _of(rec.OBJECTIVES, f'{OBJECTIVE}="auth_latency"'), "s"),
             Column("API p95", _of(rec.flow_p95("api")), "s"),
             Column("API objective", _of(rec.OBJECTIVES, f'{OBJECTIVE}="api_latency"'), "s"),
             Column("good runs 24 h", _of(rec.AVAILABILITY_1D), "percentunit", RATIO),
-            Column("budget left 30 d", _of(rec.BUDGET_30D), "percentunit", _BUDGET),
+            Column("budget left 30 d", f"clamp_min({_of(rec.BUDGET_30D)}, -1)", "percentunit", _BUDGET),
             Column("last run", last, "dateTimeFromNow"),
         ),
         sort="state",
         linked=True,
+        lead=("flow", "state", "reason", "blame"),
     )
 
 
 def _states() -> tuple[Panel, ...]:
     bad = f"(sum {by(FLOW_KEYS)} (max_over_time({_of(rec.FAILURES)}[$__range] @ end())) > 0)"
     state = label(schema.PROVIDER_STATE)
+    tokens = f"({select(rec.TOKEN_UP, BY_PROVIDER)} == bool 0)"
     shown = f'{name(schema.PROVIDER_STATUS)}{{{BY_PROVIDER}, {state}!="operational"}}'
     return (
         timeline(
             "Flows that failed", "The state of every flow that failed within the time range; those that never did are left out.",
             [prom(f"min {by(FLOW_KEYS)} ({select(rec.UP, BY_PLACE)}) and {on(FLOW_KEYS)} {bad}", _FLOW)], UP, span=24,
+            empty="no flow failed",
         ),
         lines(
-            "Failures by reason", "Runs that did not pass, by `error.type` (docs/reasons.md).",
-            [prom(f"sum {by((ERROR,))} ({_of(rec.FAILURES)})", f"{{{{{ERROR}}}}}")], "reqps", stacked=True, span=8,
+            "Failures by reason", "Runs a minute that did not pass, by `error.type` (docs/reasons.md).",
+            [prom(f"60 * sum {by((ERROR,))} ({_of(rec.FAILURES)})", f"{{{{{ERROR}}}}}")], PER_MINUTE, stacked=True, span=8, empty="none",
         ),
         lines(
-            "Failures by blame", "Runs that did not pass, by who has to look. edge, config and prober spend no objective.",
-            [prom(f"sum {by((BLAME,))} ({_of(rec.FAILURES)})", f"{{{{{BLAME}}}}}")], "reqps", stacked=True, span=8,
-        ),
-        lines(
-            "Status pages", "1 while a provider's own status page shows a state other than operational.",
-            [prom(f"max {by((PROVIDER, state))} ({shown})", f"{_PROVIDER}: {{{{{state}}}}}")], "none", span=8, top=1,
+            "Failures by blame", "Runs a minute that did not pass, by who has to look. edge, config and prober spend no objective.",
+            [prom(f"60 * sum {by((BLAME,))} ({_of(rec.FAILURES)})", f"{{{{{BLAME}}}}}")], PER_MINUTE, stacked=True, span=8, empty="none",
         ),
         timeline(
-            "Providers out of reach", "Whether any flow gets a token from a provider, by location.",
-            [prom(select(rec.PROVIDER_DOWN, BY_PROVIDER), f"{_PROVIDER} {{{{{LOCATION}}}}}")],
-            {"0": ("tokens are issued", GREEN), "1": ("down", RED)}, span=12,
+            "Status pages", "What a provider's own status page shows, while that is not operational.",
+            [prom(f"max {by((PROVIDER, state))} (last_over_time({shown}[15m])) > 0", f"{_PROVIDER}: {{{{{state}}}}}")],
+            {"1": ("shown", ORANGE)}, span=8, empty="every page that is read says operational",
         ),
         timeline(
-            "Tokens", "Whether a flow got a token from the provider last, by location, whatever the reason.",
-            [prom(select(rec.TOKEN_UP, BY_PROVIDER), f"{_PROVIDER} {{{{{LOCATION}}}}}")],
-            {"1": ("issued", GREEN), "0": ("none", RED)}, span=12,
+            "Providers", "Whether any flow gets a token: a provider that is down is out of reach or answers 5xx; otherwise no token means "
+            "that it refuses, or that what it issues is wrong. The worst location counts.",
+            [prom(f"max {by((PROVIDER,))} ({tokens} + {on((*PROVIDER_KEYS, LOCATION))} {select(rec.PROVIDER_DOWN, BY_PROVIDER)})", _PROVIDER)],
+            {"0": ("tokens are issued", GREEN), "1": ("no tokens", ORANGE), "2": ("down", RED)}, span=24,
         ),
     )  # fmt: skip
 
@@ -187,7 +194,7 @@ def _sides() -> tuple[Panel, ...]:
         )
     for layer, words in (("auth", "authentication"), ("api", "API")):
         slow = f"topk(10, {_of(rec.flow_p95(layer))})"
-        about = f"The ten flows whose {words} takes longest, 95th percentile, and their objectives."
+        about = f"The ten flows whose {words} takes longest, 95th percentile."
         made.append(lines(f"Slowest {words}", about, [prom(slow, _FLOW)], "s", linked=True))
     return tuple(made)
 

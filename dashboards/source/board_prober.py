@@ -28,7 +28,13 @@ from dashboards.source.promql import (
 from otelprobe.telemetry import schema
 
 _RATE = "$__rate_interval"
-_WHO = "{{instance}}"
+_WHO = f"{{{{{LOCATION}}}}} {{{{prober}}}}"
+_EACH = ("instance", LOCATION)
+
+
+def _short(expr: str) -> str:
+    """Name probers by the first part of a random id, and otherwise by what they are called."""
+    return f'label_replace({expr}, "prober", "$1", "instance", "(.*?)((-[0-9a-f]{{4}}){{3}}-[0-9a-f]{{12}})?")'
 
 
 def prober() -> Board:
@@ -53,9 +59,9 @@ def _numbers() -> tuple[Panel, ...]:
         number("Probers", "Long-lived probers that report.", f"count({select(schema.BUILD, HERE)})", "none", ((None, RED), (1, GREEN)), span=6),
         number("Flows on schedule", "Flows that they run.", f"sum({select(schema.SCHEDULE_FLOWS, HERE)})", "none", ((None, GREEN),), span=6),
         number("Undelivered", "Spans, data points and log records that were not delivered within the range.",
-               f"sum(increase({select(schema.EXPORT_ITEMS, HERE, failed)}[$__range]))", "none", ((None, GREEN), (1, YELLOW)), span=6),
+               f"round(sum(increase({select(schema.EXPORT_ITEMS, HERE, failed)}[$__range])))", "none", ((None, GREEN), (1, YELLOW)), span=6),
         number("Refused reloads", "Configurations that were not taken within the range.",
-               f"sum(increase({select(schema.CONFIG_RELOADS, HERE, refused)}[$__range]))", "none", ((None, GREEN), (1, RED)), span=6),
+               f"round(sum(increase({select(schema.CONFIG_RELOADS, HERE, refused)}[$__range])))", "none", ((None, GREEN), (1, RED)), span=6),
     )  # fmt: skip
 
 
@@ -64,10 +70,10 @@ def _schedule() -> tuple[Panel, ...]:
     classic = f"sum by (le) (increase({select(schema.SCHEDULE_LAG, HERE, suffix='_bucket')}[{_RATE}]))"
     native = f"sum(increase({select(schema.SCHEDULE_LAG, HERE)}[{_RATE}]))"
     return (
-        lines("Runs a minute", "Runs of all flows, by prober.", [prom(f"{sum_rate(schema.FLOW_RUNS, _RATE, ('instance',), HERE)} * 60", _WHO)],
+        lines("Runs a minute", "Runs of all flows, by prober.", [prom(_short(f"{sum_rate(schema.FLOW_RUNS, _RATE, _EACH, HERE)} * 60"), _WHO)],
               "none", stacked=True),
         lines("Lag", "How late runs start, 99th percentile; above 5 s an alert fires.",
-              [prom(quantile(0.99, schema.SCHEDULE_LAG, _RATE, ("instance",), HERE), _WHO)], "s", steps=((None, GREEN), (5, RED))),
+              [prom(_short(quantile(0.99, schema.SCHEDULE_LAG, _RATE, _EACH, HERE)), _WHO)], "s", steps=((None, GREEN), (5, RED))),
         lines("Missed runs", "Planned runs that did not take place, by reason.",
               [prom(sum_increase(schema.SCHEDULE_MISSED, _RATE, (reason,), HERE), f"{{{{{reason}}}}}")], "none", stacked=True),
         heat("Lag of all runs", "How late runs start.", [
@@ -92,12 +98,12 @@ def _process() -> tuple[Panel, ...]:
     build = f"max {by(('instance', version, ENV, LOCATION))} ({select(schema.BUILD, HERE)})"
     flows = f"max {by(('instance', shard, shards))} ({select(schema.SCHEDULE_FLOWS, HERE)})"
     return (
-        lines("Memory", "Resident memory of each prober.", [prom(f"max by (instance) ({select(schema.MEMORY, HERE)})", _WHO)], "bytes", span=8),
+        lines("Memory", "Resident memory of each prober.", [prom(_short(f"max {by(_EACH)} ({select(schema.MEMORY, HERE)})"), _WHO)], "bytes", span=8),
         lines("Reloads", "Attempts to read the configuration anew.",
-              [prom(sum_increase(schema.CONFIG_RELOADS, _RATE, ("instance", outcome), HERE), f"{_WHO} {{{{{outcome}}}}}")], "none", span=8),
+              [prom(_short(sum_increase(schema.CONFIG_RELOADS, _RATE, (*_EACH, outcome), HERE)), f"{_WHO} {{{{{outcome}}}}}")], "none", span=8),
         lines("Audit trail", "Events that were held back by the rate limit, and records that could not be written.",
-              [prom(sum_increase(schema.AUDIT_SUPPRESSED, _RATE, ("instance",), HERE), f"{_WHO} held back"),
-               prom(sum_increase(schema.AUDIT_LOST, _RATE, ("instance",), HERE), f"{_WHO} lost", "B")], "none", span=8),
+              [prom(_short(sum_increase(schema.AUDIT_SUPPRESSED, _RATE, _EACH, HERE)), f"{_WHO} held back"),
+               prom(_short(sum_increase(schema.AUDIT_LOST, _RATE, _EACH, HERE)), f"{_WHO} lost", "B")], "none", span=8),
         grid("Versions", "What runs where.", {"instance": "prober", version: "version", ENV: "environment", LOCATION: "location"},
              (Column("runs", build, "none"),), span=12),
         grid("Shards", "How the flows are spread.", {"instance": "prober", shard: "shard", shards: "of"}, (Column("flows", flows, "none"),), span=12),

@@ -1,6 +1,6 @@
 """Security: whether bad credentials are refused, and the posture."""
 
-from dashboards.source.board_flow import EVENTS
+from dashboards.source.board_flow import EVENTS, told, word
 from dashboards.source.frame import Board, Row
 from dashboards.source.panels import (
     BAD_ABOVE_ZERO,
@@ -14,14 +14,17 @@ from dashboards.source.panels import (
     grid,
     lines,
     lists,
+    matrix,
+    now,
     number,
     prom,
     timeline,
 )  # fmt: skip
-from dashboards.source.promql import FLOW, FLOW_KEYS, PROVIDER, STEP, by, label, select, sum_increase
+from dashboards.source.promql import FLOW, PROVIDER, STEP, by, label, on, select, sum_increase
 from otelprobe.telemetry import schema
 
 _CASE = label(schema.CASE)
+_SHOWN = (schema.FLOW, schema.LOCATION, schema.CASE, schema.STATUS_CODE)
 _ACCEPTED: Mappings = {"0": ("refused", GREEN), "1": ("accepted", RED)}
 
 
@@ -43,25 +46,30 @@ def security() -> Board:
 
 
 def _cases() -> tuple[Panel, ...]:
-    seen = f"max {by((*FLOW_KEYS, _CASE))} (last_over_time({select(schema.REJECTION, BY_PLACE)}[15m]))"
-    matrix = f"max {by((FLOW, _CASE))} ({select(schema.REJECTION, BY_PLACE)})"
+    seen = f"max {by((FLOW, _CASE))} (last_over_time({select(schema.REJECTION, BY_PLACE)}[15m]))"
+    taken = f"max {by((FLOW, _CASE))} (last_over_time({select(schema.REJECTION, BY_PLACE)}[15m]))"
+    bad = f"(max {by((FLOW, _CASE))} (max_over_time({select(schema.REJECTION, BY_PLACE)}[$__range] @ end())) > 0)"
     return (
         number("Accepted", "Bad credentials that were accepted in the last runs.", f"count({seen} > 0)", "none", BAD_ABOVE_ZERO, span=8),
         number("Cases", "Pairs of flow and bad credential that are tried.", f"count({seen})", "none", ((None, GREEN),), span=8),
         number("Flows that try", "Flows with a step `reject`.", f"count(count {by((FLOW,))} ({seen}))", "none", ((None, GREEN),), span=8),
-        timeline("Cases by target", "One row for each flow and case: red while the credential is accepted.",
-                 [prom(matrix, f"{{{{{FLOW}}}}} {{{{{_CASE}}}}}")], _ACCEPTED, span=14, height=12),
-        grid("Matrix", "The last run of each case.", {FLOW: "flow", PROVIDER: "provider", _CASE: "case"},
-             (Column("result", seen, "none", words=_ACCEPTED),), span=10, height=12, sort="result", descending=True),
+        matrix("Matrix", "One row for each flow, one column for each bad credential: red where it was accepted in the last run, flows that "
+               "accept one first.", now(f"sort_desc({seen})"), row=FLOW, column=_CASE, words=_ACCEPTED),
+        timeline("Accepted over time", "Every flow and bad credential that was accepted within the range: red while it was.",
+                 [prom(f"{taken} and {on((FLOW, _CASE))} {bad}", f"{{{{{FLOW}}}}} {{{{{_CASE}}}}}")], _ACCEPTED, span=24, height=6,
+                 empty="every bad credential was refused"),
     )  # fmt: skip
 
 
 def _posture() -> tuple[Panel, ...]:
     rule, severity = label(schema.POSTURE_RULE), label(schema.POSTURE_SEVERITY)
-    found = f"max {by((*FLOW_KEYS, rule, severity))} ({select(schema.POSTURE, BY_PLACE)}) > 0"
+    broken = (select(schema.POSTURE, BY_PLACE, f'{severity}="{word}"') for word in ("high", "medium", "low", "info"))
+    found = " or ".join(
+        f"max {by((FLOW, PROVIDER, rule, severity))} (last_over_time({series}[1d])) > 0" for series in broken
+    )
     return (
-        grid("Findings", "Rules of good posture that are broken.", {FLOW: "flow", PROVIDER: "provider", rule: "rule", severity: "severity"},
-             (Column("findings", found, "none"),), span=14, sort="severity"),
+        grid("Findings", "Rules of good posture that are broken, the most severe first.", {FLOW: "flow", PROVIDER: "provider", rule: "rule", severity: "severity"},
+             (Column("findings", found, "none"),), span=14, lead=("severity", "rule"), empty="no rule is broken"),
         lines("Findings over time", "By severity.",
               [prom(f"sum {by((severity,))} ({select(schema.POSTURE, BY_PLACE)})", f"{{{{{severity}}}}}")], "none", stacked=True, span=10),
     )  # fmt: skip
@@ -81,5 +89,6 @@ def _drift() -> tuple[Panel, ...]:
 
 def _events() -> Panel:
     return lists(
-        "Accepted credentials", "The events of bad credentials that were accepted.", events(f'{EVENTS} | {_CASE}!=""')
-    )
+        "Accepted credentials", "The events of bad credentials that were accepted.",
+        events(f'{EVENTS} | {_CASE}!="" |= "{schema.REJECTION_ACCEPTED.name}"' + told(*(word(a) for a in _SHOWN))),
+    )  # fmt: skip

@@ -46,6 +46,10 @@ RATIO: Steps = ((None, RED), (0.99, ORANGE), (0.995, YELLOW), (0.999, GREEN))
 Mappings = Mapping[str, tuple[str, str]]
 UP: Mappings = {"1": ("pass", GREEN), "0": ("fail", RED)}
 HEATMAP = PromQueryFormat.HEATMAP
+PER_MINUTE = "suffix: /min"
+_WIDE = 12
+"""Columns from which on a legend has room beside its curves."""
+
 Panel = Builder[model.Panel]
 Query = Builder[variants.Dataquery]
 
@@ -169,8 +173,9 @@ def lines(
     steps: Steps | None = None,
     top: float | None = None,
     linked: bool = False,
+    empty: str = "",
 ) -> Panel:
-    """Give curves over time."""
+    """Give curves over time; `empty` says what it means that there is none."""
     made = (
         timeseries.Panel()
         .title(title)
@@ -180,9 +185,9 @@ def lines(
         .unit(unit)
         .min(0)
         .line_width(1)
-        .fill_opacity(30 if stacked else 5)
+        .fill_opacity(30 if stacked else 0)
         .show_points(options.VisibilityMode.AUTO)
-        .legend(_legend())
+        .legend(_legend(span))
         .tooltip(common.VizTooltipOptions().mode(options.TooltipDisplayMode.MULTI).sort(options.SortOrder.DESCENDING))
         .height(8)
         .span(span)
@@ -194,30 +199,38 @@ def lines(
         made = made.thresholds(thresholds(steps)).thresholds_style(style)
     if top is not None:
         made = made.max(top)
+    if empty:
+        made = made.no_value(empty)
     return made.data_links([flow_link()]) if linked else made
 
 
 def signed(title: str, about: str, queries: Sequence[Query], unit: str, *, span: int = 12) -> Panel:
     """Give curves that may go below zero."""
     made = timeseries.Panel().title(title).description(about).datasource(PROMETHEUS).targets(list(queries)).unit(unit)
-    return made.line_width(1).legend(_legend()).height(8).span(span)
+    return made.line_width(1).legend(_legend(span)).height(8).span(span)
 
 
-def _legend() -> common.VizLegendOptions:
-    return (
-        common.VizLegendOptions()
-        .display_mode(options.LegendDisplayMode.TABLE)
-        .placement(options.LegendPlacement.BOTTOM)
-        .calcs(["lastNotNull", "max"])
-        .show_legend(True)
-    )
+def _legend(span: int) -> common.VizLegendOptions:
+    """Give names below a narrow panel, and names with numbers, the highest first, beside a wide one."""
+    made = common.VizLegendOptions().show_legend(True)
+    if span < _WIDE:
+        return made.display_mode(options.LegendDisplayMode.LIST).placement(options.LegendPlacement.BOTTOM).calcs([])
+    made = made.display_mode(options.LegendDisplayMode.TABLE).placement(options.LegendPlacement.RIGHT)
+    return made.calcs(["lastNotNull", "max"]).sort_by("Max").sort_desc(True)
 
 
 def timeline(
-    title: str, about: str, queries: Sequence[Query], words: Mappings, *, span: int = 12, height: int = 8
+    title: str,
+    about: str,
+    queries: Sequence[Query],
+    words: Mappings,
+    *,
+    span: int = 12,
+    height: int = 8,
+    empty: str = "",
 ) -> Panel:
-    """Give states over time, equal ones merged."""
-    return (
+    """Give states over time, equal ones merged; `empty` says what it means that there is none."""
+    made = (
         statetimeline.Panel()
         .title(title)
         .description(about)
@@ -233,6 +246,7 @@ def timeline(
         .height(height)
         .span(span)
     )
+    return made.no_value(empty) if empty else made
 
 
 def history(title: str, about: str, queries: Sequence[Query], words: Mappings, *, span: int = 24) -> Panel:
@@ -308,23 +322,56 @@ def grid(
     sort: str = "",
     descending: bool = False,
     linked: bool = False,
+    empty: str = "",
+    lead: Sequence[str] = (),
 ) -> Panel:
-    """Give a table: a row for each set of labels `keys` (label to head), a column for each query."""
+    """Give a table: a row for each set of labels `keys` (label to head), a column for each query.
+
+    A column without a head brings labels only; every label that a query leaves has to be among `keys`. The heads of `lead`
+    stand first.
+    """
     refs = [chr(ord("A") + place) for place in range(len(columns))]
     queries: list[Query] = [
         now(c.expr, ref=ref).format(PromQueryFormat.TABLE) for ref, c in zip(refs, columns, strict=True)
     ]
     made = table.Panel().title(title).description(about).datasource(PROMETHEUS).targets(queries).unit("none")
-    made = made.transformations(_merged(keys, refs, columns))
+    made = made.transformations(_merged(keys, refs, columns, lead))
     for column in columns:
-        made = made.with_override(_named(column.head), _properties(column))
+        if column.head:
+            made = made.with_override(_named(column.head), _properties(column))
     if linked:
         target = row_link().build()
         value = [{"title": "Flow", "url": target.url}]
         made = made.with_override(_named("flow"), [model.DynamicConfigValue("links", value)])
     if sort:
         made = made.sort_by([common.TableSortByFieldState().display_name(sort).desc(descending)])
+    made = made.no_value(empty) if empty else made
     return made.show_header(True).height(height).span(span)
+
+
+def matrix(
+    title: str,
+    about: str,
+    query: prometheus.Dataquery,
+    *,
+    row: str,
+    column: str,
+    words: Mappings,
+    span: int = 24,
+    height: int = 9,
+) -> Panel:
+    """Give a table with a row for each value of one label, a column for each of another, and a coloured cell for each pair."""
+    grouped = {"rowField": row, "columnField": column, "valueField": "Value", "emptyValue": "null"}
+    head = {"renameByName": {f"{row}\\{column}": "flow"}}
+    made = table.Panel().title(title).description(about).datasource(PROMETHEUS).unit("none").mappings(mappings(words))
+    made = made.with_target(query.format(PromQueryFormat.TABLE)).transformations(
+        [
+            model.DataTransformerConfig(id_val="groupingToMatrix", options=grouped),
+            model.DataTransformerConfig(id_val="organize", options={"excludeByName": {}, "indexByName": {}, **head}),
+        ]
+    )
+    cells = options.TableColoredBackgroundCellOptions(mode=options.TableCellBackgroundDisplayMode.BASIC)
+    return made.cell_options(cells).show_header(True).height(height).span(span)
 
 
 def _named(head: str) -> model.MatcherConfig:
@@ -348,16 +395,18 @@ def _properties(column: Column) -> list[model.DynamicConfigValue]:
 
 
 def _merged(
-    keys: Mapping[str, str], refs: Sequence[str], columns: Sequence[Column]
+    keys: Mapping[str, str], refs: Sequence[str], columns: Sequence[Column], lead: Sequence[str]
 ) -> list[model.DataTransformerConfig]:
-    single = len(columns) == 1
-    renamed = {**keys, **{("Value" if single else f"Value #{r}"): c.head for r, c in zip(refs, columns, strict=True)}}
-    order = {word: place for place, word in enumerate(renamed)}
+    values = {r: "Value" if len(columns) == 1 else f"Value #{r}" for r in refs}
+    renamed = {**keys, **{values[r]: c.head for r, c in zip(refs, columns, strict=True) if c.head}}
+    leading = [word for head in lead for word, renamed_to in renamed.items() if renamed_to == head]
+    order = {word: place for place, word in enumerate(dict.fromkeys([*leading, *renamed]))}
+    hidden = {values[r]: True for r, c in zip(refs, columns, strict=True) if not c.head}
     return [
         model.DataTransformerConfig(id_val="merge", options={}),
         model.DataTransformerConfig(
             id_val="organize",
-            options={"excludeByName": {"Time": True}, "indexByName": order, "renameByName": renamed},
+            options={"excludeByName": {"Time": True, **hidden}, "indexByName": order, "renameByName": renamed},
         ),
     ]
 

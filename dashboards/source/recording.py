@@ -255,6 +255,11 @@ def _reach(p: Parameters) -> tuple[Record, ...]:
     )
 
 
+def _numbers_of(expr: str) -> str:
+    """Leave out what is not a number: a quantile, a mean or a share of nothing."""
+    return f"({expr}) >= 0"
+
+
 def _latency(p: Parameters) -> tuple[Record, ...]:
     window = p.span(15 * MINUTE)
     found: list[Record] = []
@@ -262,18 +267,18 @@ def _latency(p: Parameters) -> tuple[Record, ...]:
         found += [
             Record(
                 name=flow_p95(layer),
-                expr=quantile(0.95, metric, window, FLOW_KEYS),
+                expr=_numbers_of(quantile(0.95, metric, window, FLOW_KEYS)),
                 meaning=f"A flow's {layer} time, 95th percentile.",
             ),
             Record(
                 name=flow_mean(layer),
-                expr=mean(metric, window, FLOW_KEYS),
+                expr=_numbers_of(mean(metric, window, FLOW_KEYS)),
                 meaning=f"A flow's {layer} time, mean.",
             ),
             *(
                 Record(
                     name=provider_quantile(layer),
-                    expr=quantile(q, metric, window, PROVIDER_KEYS),
+                    expr=_numbers_of(quantile(q, metric, window, PROVIDER_KEYS)),
                     labels={"quantile": f"{q:g}"},
                     meaning=f"A provider's {layer} time, percentile {q:.0%}.",
                 )
@@ -281,7 +286,11 @@ def _latency(p: Parameters) -> tuple[Record, ...]:
             ),
         ]
     token = quantile(0.95, schema.STEP_DURATION, window, PROVIDER_KEYS, f'{KIND}="token"', f'{STEP_OUTCOME}="pass"')
-    found.append(Record(name=ISSUANCE_P95, expr=token, meaning="Time of a provider's token requests, 95th percentile."))
+    found.append(
+        Record(
+            name=ISSUANCE_P95, expr=_numbers_of(token), meaning="Time of a provider's token requests, 95th percentile."
+        )
+    )
     return tuple(found)
 
 
@@ -300,10 +309,12 @@ def _burn(p: Parameters, *, short: bool) -> tuple[Record, ...]:
     return tuple(
         Record(
             name=error_ratio(window),
-            expr=f"{ERRORS} / {on(FLOW_KEYS)} group_left () {VALID}"
-            if window == 5 * MINUTE
-            else f"sum_over_time({ERRORS}[{p.span(window)}]) / {on(FLOW_KEYS)} group_left () "
-            f"sum_over_time({VALID}[{p.span(window)}])",
+            expr=_numbers_of(
+                f"{ERRORS} / {on(FLOW_KEYS)} group_left () {VALID}"
+                if window == 5 * MINUTE
+                else f"sum_over_time({ERRORS}[{p.span(window)}]) / {on(FLOW_KEYS)} group_left () "
+                f"sum_over_time({VALID}[{p.span(window)}])"
+            ),
             meaning=f"Share of runs that spend an objective, over {words}.",
         )
         for window, words in WINDOWS.items()
@@ -328,11 +339,11 @@ def _hours(p: Parameters) -> tuple[Record, ...]:
 def _availability(p: Parameters) -> tuple[Record, ...]:
     def share(window: float) -> str:
         bad = f"sum {by(FLOW_KEYS)} (sum_over_time({ERRORS_1H}[{p.span(window)}]))"
-        return f"1 - {bad} / sum_over_time({VALID_1H}[{p.span(window)}])"
+        return _numbers_of(f"1 - {bad} / sum_over_time({VALID_1H}[{p.span(window)}])")
 
     day = f"1 - sum {by(FLOW_KEYS)} ({error_ratio(DAY)})"
     return (
-        Record(name=AVAILABILITY_1D, expr=day, meaning="Share of good runs of a day."),
+        Record(name=AVAILABILITY_1D, expr=_numbers_of(day), meaning="Share of good runs of a day."),
         Record(name=AVAILABILITY_30D, expr=share(30 * DAY), meaning="Share of good runs of thirty days."),
         Record(
             name=BUDGET_30D,

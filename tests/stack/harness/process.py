@@ -84,6 +84,10 @@ class Process:
         if self._process.stdin is not None:
             self._process.stdin.close()
 
+    def hang_up(self) -> None:
+        """Tell it to read its configuration anew."""
+        self._process.send_signal(signal.SIGHUP)
+
     def kill(self) -> None:
         """End it and its children as a crash would."""
         self._let_go()
