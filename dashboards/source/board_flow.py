@@ -9,6 +9,7 @@ from dashboards.source.panels import (
     GREEN,
     HEATMAP,
     JAEGER,
+    OUTCOMES,
     RATIO,
     RED,
     TEMPO,
@@ -128,7 +129,7 @@ def _times() -> tuple[Panel, ...]:
     took = quantile(0.95, schema.FLOW_DURATION, _RATE, (OUTCOME,), BY_PLACE)
     return (
         lines("Duration", "How long a run took, by how it ended, 95th percentile.",
-              [prom(took, f"{{{{{OUTCOME}}}}}", exemplars=True)], "s", span=8),
+              [prom(took, f"{{{{{OUTCOME}}}}}", exemplars=True)], "s", span=8, colours=OUTCOMES),
         lines("Auth time", "Steps of the auth layer, 95th percentile, by location.",
               [prom(quantile(0.95, schema.AUTH_TIME, _RATE, (LOCATION,), BY_PLACE), f"{{{{{LOCATION}}}}}", exemplars=True)], "s", span=8),
         lines("API time", "Steps of the API layer, 95th percentile, by location.",

@@ -4,6 +4,7 @@ from dashboards.source import recording as rec
 from dashboards.source.frame import Board, Row
 from dashboards.source.panels import (
     BAD_ABOVE_ZERO,
+    BLAMES,
     BY_FLOW,
     BY_PLACE,
     BY_PROVIDER,
@@ -57,6 +58,7 @@ _LATENCY: Mappings = {
     "2": ("API slow, auth healthy", YELLOW),
     "3": ("both slow", RED),
 }
+_USED: Steps = ((None, GREEN), (0.8, YELLOW), (1, RED))
 _BUDGET: Steps = ((None, RED), (0, ORANGE), (0.25, YELLOW), (0.5, GREEN))
 
 
@@ -121,6 +123,10 @@ def _last_run() -> str:
     return latest("max", schema.LAST_RUN, "6h", FLOW_KEYS, BY_FLOW)
 
 
+def _used(layer: str) -> str:
+    return f"{_of(rec.flow_p95(layer))} / {on(FLOW_KEYS)} {_goal(f'{layer}_latency')}"
+
+
 def _table() -> Panel:
     last = f"{_last_run()} * 1000"
     state = f"min {by(FLOW_KEYS)} ({select(rec.UP, BY_PLACE)})"
@@ -128,22 +134,35 @@ def _table() -> Panel:
     return grid(
         "Flows",
         "One line for each flow, those that fail first: why, who has to look, and side by side how long authentication and the API "
-        "take (95th percentile over fifteen minutes). A name leads to the flow's board.",
+        "take: 95th percentile over fifteen minutes, and how much that is of the flow's objective. A name leads to the flow's board.",
         {FLOW: "flow", PROVIDER: "provider", ERROR: "reason", BLAME: "blame", ENV: "environment"},
         (
             Column("state", state, "none", words=UP),
             Column("", f"topk {by(FLOW_KEYS)} (1, {why}) and {on(FLOW_KEYS)} {state} == 0", "none"),
             Column("auth p95", _of(rec.flow_p95("auth")), "s"),
-            Column("auth objective", _of(rec.OBJECTIVES, f'{OBJECTIVE}="auth_latency"'), "s"),
+            Column("auth of goal", _used("auth"), "percentunit", _USED),
             Column("API p95", _of(rec.flow_p95("api")), "s"),
-            Column("API objective", _of(rec.OBJECTIVES, f'{OBJECTIVE}="api_latency"'), "s"),
+            Column("API of goal", _used("api"), "percentunit", _USED),
             Column("good runs 24 h", _of(rec.AVAILABILITY_1D), "percentunit", RATIO),
             Column("budget left 30 d", f"clamp_min({_of(rec.BUDGET_30D)}, -1)", "percentunit", _BUDGET),
             Column("last run", last, "dateTimeFromNow"),
         ),
         sort="state",
         linked=True,
-        lead=("flow", "state", "reason", "blame"),
+        lead=(
+            "flow",
+            "state",
+            "reason",
+            "blame",
+            "auth p95",
+            "auth of goal",
+            "API p95",
+            "API of goal",
+            "good runs 24 h",
+            "budget left 30 d",
+            "last run",
+        ),
+        widths={"flow": 190, "state": 70, "reason": 200},
     )
 
 
@@ -165,6 +184,7 @@ def _states() -> tuple[Panel, ...]:
         lines(
             "Failures by blame", "Runs a minute that did not pass, by who has to look. edge, config and prober spend no objective.",
             [prom(f"60 * sum {by((BLAME,))} ({_of(rec.FAILURES)})", f"{{{{{BLAME}}}}}")], PER_MINUTE, stacked=True, span=8, empty="none",
+            colours=BLAMES,
         ),
         timeline(
             "Status pages", "What a provider's own status page shows, while that is not operational.",
@@ -209,11 +229,8 @@ def _shares() -> tuple[Panel, ...]:
         ),
         bars(
             "Authentication uses of its objective", "Auth time (95th percentile) against `auth_latency`: 0.8 is 400 of 500 ms.",
-            [now(
-                f"topk(10, {_of(rec.flow_p95('auth'))} / {on(FLOW_KEYS)} {_goal('auth_latency')})",
-                _FLOW,
-            )],
-            "percentunit", span=8, steps=((None, GREEN), (0.8, YELLOW), (1, RED)),
+            [now(f"topk(10, {_used('auth')})", _FLOW)],
+            "percentunit", span=8, steps=_USED,
         ),
         timeline(
             "Who is slow", "Each flow against its own objectives: auth slow while the API is healthy, or the API slow while auth "

@@ -44,6 +44,8 @@ BAD_ABOVE_ZERO: Steps = ((None, GREEN), (1, RED))
 DAYS: Steps = ((None, RED), (0, RED), (7 * 86400, ORANGE), (30 * 86400, YELLOW), (90 * 86400, GREEN))
 RATIO: Steps = ((None, RED), (0.99, ORANGE), (0.995, YELLOW), (0.999, GREEN))
 Mappings = Mapping[str, tuple[str, str]]
+OUTCOMES = {"pass": GREEN, "fail": RED, "error": ORANGE, "skip": GREY}
+BLAMES = {"provider": RED, "api": ORANGE, "network": YELLOW, "edge": PURPLE, "config": BLUE, "prober": GREY}
 UP: Mappings = {"1": ("pass", GREEN), "0": ("fail", RED)}
 HEATMAP = PromQueryFormat.HEATMAP
 PER_MINUTE = "suffix: /min"
@@ -174,8 +176,9 @@ def lines(
     top: float | None = None,
     linked: bool = False,
     empty: str = "",
+    colours: Mapping[str, str] | None = None,
 ) -> Panel:
-    """Give curves over time; `empty` says what it means that there is none."""
+    """Give curves over time; `empty` says what it means that there is none, `colours` are by the curves' names."""
     made = (
         timeseries.Panel()
         .title(title)
@@ -197,6 +200,9 @@ def lines(
     if steps is not None:
         style = common.GraphThresholdsStyleConfig().mode(options.GraphThresholdsStyleMode.DASHED)
         made = made.thresholds(thresholds(steps)).thresholds_style(style)
+    for curve, colour in (colours or {}).items():
+        fixed = {"mode": "fixed", "fixedColor": colour}
+        made = made.with_override(_named(curve), [model.DynamicConfigValue("color", fixed)])
     if top is not None:
         made = made.max(top)
     if empty:
@@ -324,6 +330,7 @@ def grid(
     linked: bool = False,
     empty: str = "",
     lead: Sequence[str] = (),
+    widths: Mapping[str, int] | None = None,
 ) -> Panel:
     """Give a table: a row for each set of labels `keys` (label to head), a column for each query.
 
@@ -334,11 +341,15 @@ def grid(
     queries: list[Query] = [
         now(c.expr, ref=ref).format(PromQueryFormat.TABLE) for ref, c in zip(refs, columns, strict=True)
     ]
-    made = table.Panel().title(title).description(about).datasource(PROMETHEUS).targets(queries).unit("none")
+    made = (
+        table.Panel().title(title).description(about).datasource(PROMETHEUS).targets(queries).unit("none").min_width(90)
+    )
     made = made.transformations(_merged(keys, refs, columns, lead))
     for column in columns:
         if column.head:
             made = made.with_override(_named(column.head), _properties(column))
+    for head, width in (widths or {}).items():
+        made = made.with_override(_named(head), [model.DynamicConfigValue("custom.width", width)])
     if linked:
         target = row_link().build()
         value = [{"title": "Flow", "url": target.url}]
@@ -371,6 +382,7 @@ def matrix(
         ]
     )
     cells = options.TableColoredBackgroundCellOptions(mode=options.TableCellBackgroundDisplayMode.BASIC)
+    made = made.color_scheme(board.FieldColor().mode(model.FieldColorModeId.FIXED).fixed_color("transparent"))
     return made.cell_options(cells).show_header(True).height(height).span(span)
 
 
@@ -389,6 +401,7 @@ def _properties(column: Column) -> list[model.DynamicConfigValue]:
     if column.words is not None:
         found += [
             model.DynamicConfigValue("mappings", [m.to_json() for m in mappings(column.words)]),
+            model.DynamicConfigValue("custom.align", "left"),
             model.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
         ]
     return found

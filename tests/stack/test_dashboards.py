@@ -153,10 +153,10 @@ def feed(folder: Path, good: Demo, bad: Demo, endpoint: str, page: str, promethe
         time.sleep(EACH)
 
 
-def rules(folder: Path) -> Path:
-    """Write the shipped file of Prometheus with the shipped rules beside it, both sixty times as fast."""
+def rules(folder: Path, parameters: Parameters = SCALE) -> Path:
+    """Write the shipped file of Prometheus with the shipped rules beside it, their periods as told."""
     (folder / "rules").mkdir()
-    for path, text in files(SCALE).items():
+    for path, text in files(parameters).items():
         if "/alerts/prometheus/" in path:
             (folder / "rules" / Path(path).name).write_text(text, encoding="utf-8")
     config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))

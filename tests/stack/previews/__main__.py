@@ -19,7 +19,7 @@ PICTURES = REPOSITORY / "docs" / "pictures"
 FLOW = "partner-orders"
 """The flow whose board is shown."""
 
-SECONDS = 300.0
+SECONDS = 420.0
 
 
 def _feed(folder: Path, seconds: float) -> None:

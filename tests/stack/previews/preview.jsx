@@ -3,7 +3,7 @@
 import { createElement as h, useEffect, useState } from 'react';
 import { createRoot } from 'react-dom/client';
 import {
-  EventBusSrv, FieldColorModeId, FieldType, ThemeContext, applyFieldOverrides, cacheFieldDisplayNames, createTheme, dateTime, getDisplayProcessor, reduceField, standardEditorsRegistry,
+  EventBusSrv, FieldColorModeId, FieldType, ThemeContext, applyFieldOverrides, cacheFieldDisplayNames, createTheme, dateTime, formattedValueToString, getDisplayProcessor, reduceField, standardEditorsRegistry,
   standardFieldConfigEditorRegistry, standardTransformers, standardTransformersRegistry, toDataFrame, transformDataFrame,
 } from '@grafana/data';
 import { BarGauge, BigValue, GlobalStyles, PanelChrome, PanelContextProvider, TimeSeries } from '@grafana/ui';
@@ -136,18 +136,21 @@ function Number_({ panel, width, height }) {
     textMode: panel.options.textMode ?? 'auto' });
 }
 
+const longest = (words) => words.reduce((long, word) => (word.length > long.length ? word : long), '');
+
 function Bars({ panel, width, height }) {
   const rows = rowsOf(panel, 'vector');
   if (!rows.length) { return h(NoData, { panel }); }
-  const numbers = rows.map(({ row }) => Number(row.value[1]));
+  const numbers = rows.map(({ row }) => Number(row.value[1])), titles = rows.map(({ target, row }) => legendOf(target, row));
   const config = { ...panel.fieldConfig.defaults, color: { mode: FieldColorModeId.Thresholds },
     max: panel.fieldConfig.defaults.max ?? Math.max(...numbers), min: panel.fieldConfig.defaults.min ?? 0 };
   const field = { name: 'Value', type: FieldType.number, config, values: numbers };
   const display = getDisplayProcessor({ field, theme, timeZone: 'utc' });
   const each = Math.min(48, (height - (rows.length - 1) * 8) / rows.length);
-  return h('div', { style: { display: 'flex', flexDirection: 'column', gap: 8 } }, rows.map(({ target, row }, place) => h(BarGauge, {
+  return h('div', { style: { display: 'flex', flexDirection: 'column', gap: 8 } }, rows.map((_, place) => h(BarGauge, {
     key: place, width, height: each, theme, field: config, display, orientation: 'horizontal', displayMode: panel.options.displayMode,
-    value: { ...display(numbers[place]), title: legendOf(target, row) }, showUnfilled: true, valueDisplayMode: 'color', namePlacement: 'auto',
+    value: { ...display(numbers[place]), title: titles[place] }, showUnfilled: true, valueDisplayMode: 'color', namePlacement: 'auto',
+    alignmentFactors: { title: longest(titles), text: longest(numbers.map((number) => formattedValueToString(display(number)))) },
   })));
 }
 
@@ -169,7 +172,7 @@ function Grid({ panel, width, height }) {
   if (!rowsOf(panel, 'vector').length && !traces.length) {
     return panel.fieldConfig.defaults.noValue ? h(Quiet, { panel, height }) : h(NoData, { panel });
   }
-  return data && h(TableNG, { data, width, height, fieldConfig: panel.fieldConfig, initialSortBy: panel.options.sortBy,
+  return data && h(TableNG, { data, width, height, fieldConfig: panel.fieldConfig, sortBy: panel.options.sortBy,
     structureRev: 1, enableVirtualization: false, timeRange: range, getActions: () => [] });
 }
 
