@@ -137,7 +137,7 @@ def _table() -> Panel:
         "take: 95th percentile over fifteen minutes, and how much that is of the flow's objective. A name leads to the flow's board.",
         {FLOW: "flow", PROVIDER: "provider", ERROR: "reason", BLAME: "blame", ENV: "environment"},
         (
-            Column("state", state, "none", words=UP),
+            Column("state", state, "none", words=UP, absent="silent"),
             Column("", f"topk {by(FLOW_KEYS)} (1, {why}) and {on(FLOW_KEYS)} {state} == 0", "none"),
             Column("auth p95", _of(rec.flow_p95("auth")), "s"),
             Column("auth of goal", _used("auth"), "percentunit", _USED),

@@ -312,9 +312,16 @@ class Column:
     """A column of a table: a query, its head, its unit and colours."""
 
     def __init__(
-        self, head: str, expr: str, unit: str, steps: Steps | None = None, words: Mappings | None = None
+        self,
+        head: str,
+        expr: str,
+        unit: str,
+        steps: Steps | None = None,
+        words: Mappings | None = None,
+        *,
+        absent: str = "",
     ) -> None:
-        self.head, self.expr, self.unit, self.steps, self.words = head, expr, unit, steps, words
+        self.head, self.expr, self.unit, self.steps, self.words, self.absent = head, expr, unit, steps, words, absent
 
 
 def grid(
@@ -400,11 +407,19 @@ def _properties(column: Column) -> list[model.DynamicConfigValue]:
         ]
     if column.words is not None:
         found += [
-            model.DynamicConfigValue("mappings", [m.to_json() for m in mappings(column.words)]),
+            model.DynamicConfigValue("mappings", [m.to_json() for m in mappings(column.words)] + _nothing(column)),
             model.DynamicConfigValue("custom.align", "left"),
             model.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
         ]
     return found
+
+
+def _nothing(column: Column) -> list[object]:
+    """Give the word for a row that the column's query has no number for."""
+    if not column.absent:
+        return []
+    result = {"text": column.absent, "color": ORANGE}
+    return [{"type": "special", "options": {"match": "null", "result": result}}]
 
 
 def _merged(

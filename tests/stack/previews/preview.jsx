@@ -81,7 +81,7 @@ const property = (id, path = id) => ({
   override: () => null, editor: () => null, settings: {},
 });
 const names = ['unit', 'min', 'max', 'decimals', 'displayName', 'color', 'thresholds', 'mappings', 'links', 'noValue', 'custom.cellOptions',
-  'custom.align', 'custom.width', 'custom.fillOpacity', 'custom.lineWidth', 'custom.lineStyle', 'custom.stacking'];
+  'custom.align', 'custom.width', 'custom.minWidth', 'custom.fillOpacity', 'custom.lineWidth', 'custom.lineStyle', 'custom.stacking'];
 const properties = names.map((name) => ({ ...property(name, name.replace('custom.', '')), id: name }));
 const registry = {
   getIfExists: (id) => properties.find((one) => one.id === id),
@@ -336,9 +336,12 @@ function laidOut() {
   return parts;
 }
 
+// There is no Tempo among the stores, so that its panels are left out.
+const asksTempo = (panel) => (panel.targets ?? []).some((target) => target.datasource.type === 'tempo');
+
 function Board() {
   const unit = (WIDTH - 2 * MARGIN + GAP) / COLUMNS, top = 50;
-  const parts = laidOut();
+  const parts = laidOut().filter(([panel]) => ![panel, ...(panel.panels ?? [])].some((part) => asksTempo(part)));
   const bottom = Math.max(...parts.map(([panel, y]) => y + panel.gridPos.h));
   return h('div', { id: 'board', style: { position: 'relative', width: WIDTH, height: top + bottom * ROW + MARGIN, background: theme.colors.background.canvas } },
     h(Header),
