@@ -24,11 +24,13 @@ check: $(STAMP) ## Format, lint, strict types, import contracts, generated files
 	@$(BIN)/lint-imports > $(VENV)/contracts.log || { cat $(VENV)/contracts.log; exit 1; }
 	@$(BIN)/python docs/generate.py --check
 	@$(BIN)/python -m dashboards.generate --check
+	@$(BIN)/python -m tests.stack.campaign --check
 	@$(BIN)/python k8s/generate.py --check
 
 docs: $(STAMP) ## Write the generated pages anew
 	@$(BIN)/python docs/generate.py
 	@$(BIN)/python -m dashboards.generate
+	@$(BIN)/python -m tests.stack.campaign
 	@$(BIN)/python k8s/generate.py
 
 format: $(STAMP)

@@ -164,7 +164,8 @@ def _tokens(p: Parameters) -> tuple[Alert, ...]:
     high = f"{five} / 5 > 10"
     refresh = f'{KIND}="refresh"'
     window = p.span(HOUR)
-    failed = sum_increase(schema.STEP_RUNS, window, FLOW_KEYS, refresh, f'{STEP_OUTCOME}="fail"')
+    weak = f'{ERROR}!="{Reason.REFRESH_REUSE_ACCEPTED}"'  # the refresh itself went well
+    failed = sum_increase(schema.STEP_RUNS, window, FLOW_KEYS, refresh, f'{STEP_OUTCOME}="fail"', weak)
     ended = sum_increase(schema.STEP_RUNS, window, FLOW_KEYS, refresh, f'{STEP_OUTCOME}=~"pass|fail"')
     return (
         Alert(
@@ -224,6 +225,7 @@ def _latencies() -> tuple[Alert, ...]:
             name="AuthProviderLatencyHigh",
             expr=f"{ISSUANCE_P95} > {on(PROVIDER_KEYS)} min {by(PROVIDER_KEYS)} ({objective('issuance_latency')})",
             lasts=10 * MINUTE,
+            keeps=5 * MINUTE,
             severity=Severity.WARNING,
             component=Component.AUTH,
             scope=Scope.PROVIDER,
@@ -239,7 +241,7 @@ def _latencies() -> tuple[Alert, ...]:
         Alert(
             name="AuthLatencyHigh",
             expr=with_team(f"{flow_p95('auth')} > {on(FLOW_KEYS)} {objective('auth_latency')}"),
-            lasts=10 * MINUTE,
+            lasts=13 * MINUTE,
             severity=Severity.WARNING,
             component=Component.AUTH,
             scope=Scope.FLOW,

@@ -54,6 +54,7 @@ One source makes the rules for [Prometheus](../dashboards/alerts/prometheus), fo
 [operator](../dashboards/alerts/kubernetes/prometheusrule.yaml) and for [Grafana's own alerting](../dashboards/provisioning/alerting), and routes for
 [Alertmanager](../dashboards/alerts/alertmanager.yaml) and the same as Grafana's notification policies. Take one of them, not two: each would tell
 you of everything. Each alert is proven by promtool: it fires, it does not one step below its threshold, it ends, and no data is no alarm.
+[Which fault tells whom](campaign.md) is a table of its own, tried on real servers.
 
 ## To install them
 

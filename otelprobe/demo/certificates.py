@@ -11,6 +11,11 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 
+_DAY = timedelta(days=1)
+_GOOD = 90 * _DAY
+"""How long a good certificate lasts: longer than anybody wants to be warned of."""
+
+
 class Authority:
     """Issues certificates for one host. EC keys, since they are made in a millisecond."""
 
@@ -19,16 +24,17 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "otelprobe demo CA")])
         now = datetime.now(UTC)
-        self._certificate = self._sign(self._name, self._key.public_key(), now, now + timedelta(days=2), authority=True)
+        self._certificate = self._sign(self._name, self._key.public_key(), now, now + 2 * _GOOD, authority=True)
         self.file = folder / "ca.pem"
         self.file.write_bytes(self._certificate.public_bytes(serialization.Encoding.PEM))
 
     def server_context(self, *, expired: bool = False) -> ssl.SSLContext:
         """Give a server's TLS context with a new certificate; the key's file is removed at once."""
         key = ec.generate_private_key(ec.SECP256R1())
-        end = datetime.now(UTC) + (timedelta(days=-1) if expired else timedelta(days=1))
+        now = datetime.now(UTC)
+        start, end = (now - 2 * _DAY, now - _DAY) if expired else (now, now + _GOOD)
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "otelprobe demo")])
-        certificate = self._sign(name, key.public_key(), end - timedelta(days=2), end, authority=False)
+        certificate = self._sign(name, key.public_key(), start, end, authority=False)
         pem = certificate.public_bytes(serialization.Encoding.PEM) + key.private_bytes(
             serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
         )
