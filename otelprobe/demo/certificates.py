@@ -10,7 +10,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-
 _DAY = timedelta(days=1)
 _GOOD = 90 * _DAY
 """How long a good certificate lasts: longer than anybody wants to be warned of."""

@@ -53,7 +53,7 @@ class Chain:
         return Parameters(scale=self._parameters.scale * HURRY, webhook=self.webhook.url)
 
     def _routes(self) -> Mapping[str, Any]:
-        tree = routing.alertmanager(self._parameters)
+        tree: dict[str, Any] = routing.alertmanager(self._parameters)
         (hurried,) = (r for r in routing.alertmanager(self._hurried())["route"]["routes"] if _is_hurried(r))
         hurried["group_wait"] = tree["route"]["group_wait"]
         tree["route"]["routes"] = [hurried if _is_hurried(route) else route for route in tree["route"]["routes"]]
@@ -63,7 +63,7 @@ class Chain:
         every = groups(self._parameters)
         self._rules("rules", [group for group in every if group.name != HURRIED], self._parameters)
         self._rules("hurried", [group for group in every if group.name == HURRIED], self._hurried())
-        shipped = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+        shipped: dict[str, Any] = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
         shipped["rule_files"] = ["*.rules.yaml"]
         address = self.alertmanager.url.removeprefix("http://")
         shipped["alerting"] = {"alertmanagers": [{"static_configs": [{"targets": [address]}]}]}
