@@ -64,7 +64,7 @@ _TAIL = """\
 Prometheus forgets how long an alert has been pending or firing when it is restarted, unless its `for` is longer than
 `--rules.alert.for-grace-period` (10 minutes by default). An alert that fires would be resolved and told once more. Start
 Prometheus with
-`--rules.alert.for-grace-period=1m`; the campaign does, and restarts it in the middle of everything.
+`--rules.alert.for-grace-period=1m`; the tests do, and restart it while alerts fire.
 """
 
 
