@@ -42,14 +42,12 @@ def send_with_proof(
     ctx: Context, key: Signer, method: str, url: str, attempt: Attempt, *, token: str | None = None
 ) -> Reply:
     """Send a request with a proof, and once more with the server's nonce if it asks for one; `token` is what goes with it."""
-    parts = urlsplit(url)
-    origin = f"{parts.scheme}://{parts.netloc}"
 
     def send(nonce: str | None, resent: int) -> tuple[Reply, str | None]:
         reply = attempt({SCHEME: proof(ctx, key, method, url, token=token, nonce=nonce)}, resent)
-        return reply, _noted(ctx, origin, reply)
+        return reply, note_nonce(ctx, url, reply)
 
-    reply, nonce = send(ctx.memory.nonces.get(origin), 0)
+    reply, nonce = send(known_nonce(ctx, url), 0)
     return send(nonce, 1)[0] if nonce is not None and wants_nonce(reply) else reply
 
 
@@ -99,13 +97,23 @@ def is_worth_blaming(reply: Reply) -> bool:
     return abs(reply.exchange.clock_skew or 0.0) >= _SKEW_WORTH_BLAMING
 
 
-def _noted(ctx: Context, origin: str, reply: Reply) -> str | None:
-    """Keep the nonce that a server sent for the next proof (RFC 9449, section 8.2)."""
+def known_nonce(ctx: Context, url: str) -> str | None:
+    """Give the nonce that the server of this URL sent last."""
+    return ctx.memory.nonces.get(_origin(url))
+
+
+def note_nonce(ctx: Context, url: str, reply: Reply) -> str | None:
+    """Keep the nonce that a server sent for the next proof (RFC 9449, section 8.2); give it."""
     nonce = reply.value("DPoP-Nonce")
     if not nonce or len(nonce) > _LONGEST_NONCE:
         return None
-    ctx.memory.nonces[origin] = nonce
+    ctx.memory.nonces[_origin(url)] = nonce
     return nonce
+
+
+def _origin(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _target(url: str) -> str:

@@ -49,7 +49,7 @@ class Request:
     information are redacted by the door in any case). `deadline` is a point of the monotonic clock: the request ends by
     it or by its own `options.timeout`, whichever comes first. `headers` that carry a credential are named in
     `credential_headers`, so that a redirect to another origin drops them. `resent` counts the attempts before this one
-    that it repeats.
+    that it repeats. Headers named in `twice`, in lower case, are sent on two lines.
     """
 
     method: str
@@ -64,6 +64,7 @@ class Request:
     credential_headers: frozenset[str] = CREDENTIAL_HEADERS
     control: bool = False
     resent: int = 0
+    twice: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,7 @@ class LiveHttp:
             control=request.control,
         )
         call = first_call(request.method, request.url, request.headers, request.body, request.safe_url)
+        call = replace(call, twice=request.twice) if request.twice else call
         for resent in count(request.resent):
             told = send_once(call, orders, wire.draw_span_id(), resent)
             following, failed = _judge(request, call, told, resent)

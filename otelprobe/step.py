@@ -84,7 +84,8 @@ class Tokens(Artifact):
     `obtained_at` is Unix time; `cached` says that it was not issued in this run, `for_resource` that it was asked for with
     an audience or resource of its own. `proof_key` is the key that it was asked to be bound to (RFC 9449). `issued_type`
     tells what kind of token `access` is where it is no access token (RFC 8693). `authorization` is the code that they were
-    given for.
+    given for. `asked` is the form that it was asked for with, without the client's authentication, where the same may be
+    asked again.
     """
 
     access: str = field(repr=False)
@@ -99,6 +100,7 @@ class Tokens(Artifact):
     proof_key: Signer | None = field(default=None, repr=False)
     issued_type: str | None = None
     authorization: AuthorizationCode | None = field(default=None, repr=False)
+    asked: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,6 +272,7 @@ class Context:
         control: bool = False,
         credential_headers: frozenset[str] | None = None,
         resent: int = 0,
+        twice: frozenset[str] = frozenset(),
     ) -> Reply:
         """Send one request within the step's deadline; CheckFailed with a transport reason if no answer came."""
         content: dict[str, str] = {}
@@ -290,6 +293,7 @@ class Context:
             control=control,
             credential_headers=(credential_headers or CREDENTIAL_HEADERS) | self._secret_headers(),
             resent=resent,
+            twice=twice,
         )
         return self.http.send(request, self.wire)
 

@@ -30,7 +30,7 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @dataclass
 class Seen:
-    """One request as the server got it."""
+    """One request as the server got it; lines of one header are joined by a comma (RFC 9110, section 5.3)."""
 
     method: str
     path: str
@@ -68,7 +68,7 @@ class Server:
             def _answer(self) -> None:
                 length = int(self.headers.get("Content-Length") or 0)
                 parts = urlsplit(self.path)
-                headers = {k.lower(): v for k, v in self.headers.items()}
+                headers = {k.lower(): ", ".join(self.headers.get_all(k) or ()) for k in self.headers}
                 seen = Seen(self.command, parts.path, parse_qs(parts.query), headers, self.rfile.read(length))
                 server.seen.append(seen)
                 route = server.routes.get(parts.path)

@@ -111,12 +111,6 @@ def with_shared_secret(token: Jwt, secret: bytes, case: str, headers: Mapping[st
     return f"{signed}.{encoded(hmac.new(secret, signed.encode(), sha256).digest())}"
 
 
-def with_critical_extension(token: Jwt, case: str) -> str:
-    """Give the token with an extension that nobody has and that its header calls critical (RFC 7515, section 4.1.11)."""
-    alg = _family(token)
-    return sign({**token.claims, MARK: case}, _stranger(alg), alg, critical({**token.header, "alg": alg}))
-
-
 def critical(header: Mapping[str, Any]) -> dict[str, Any]:
     """Give the header with a critical extension that nobody supports."""
     return {**header, "crit": [MARK], MARK: 1}

@@ -194,10 +194,8 @@ def _kept(jwt: Jwt) -> dict[str, object]:
 
 
 def _signed_critical(material: Material) -> Offer:
-    jwt, case = _of(material), "unsupported_crit"
-    if material.signer is None:
-        return Offer(credential=material.good.with_token(jws.with_critical_extension(jwt, case)))
-    token = material.signer.sign({**jwt.claims, jws.MARK: case}, jws.critical(_kept(jwt)))
+    jwt, signer = _of(material), _own_key(material)
+    token = signer.sign({**jwt.claims, jws.MARK: "unsupported_crit"}, jws.critical(_kept(jwt)))
     return Offer(credential=material.good.with_token(token))
 
 
@@ -339,7 +337,8 @@ _TABLE: tuple[ApiCase, ...] = (
     _unsigned("alg_none_signed", "none", signature=True),
     _unsigned("alg_empty", ""),
     _unsigned("alg_missing", None),
-    Case("N11", "unsupported_crit", _SAFE, "an unsupported critical extension", _jwt, _signed_critical, uniform=True),
+    Case("N11", "unsupported_crit", _SAFE, "a validly signed token with an unsupported critical extension", _signer,
+         _signed_critical, uniform=True, parameter="signing_key"),
     Case("N0", "empty_token", _SAFE, "a scheme without a token", _nothing, _token(lambda _: ""), proper=_MALFORMED),
     Case("N0", "unknown_scheme", _SAFE, "garbage under an unknown scheme", _nothing, _unknown_scheme, proper=_MALFORMED),
     Case("N12", "signed_expired", _SAFE, "a validly signed token that has expired", _signer_and("exp"),
@@ -381,12 +380,12 @@ _TABLE: tuple[ApiCase, ...] = (
     Case("N24", "proof_as_bearer", _SLOW, "a bound token as a bearer token", _proof, _as_bearer, proper=_MALFORMED),
     _proven("proof_missing", "no proof", "missing"),
     _proven("proof_replayed", "a proof that was sent before", "replayed"),
+    _proven("proof_twice", "a proof on two header lines", "twice"),
     _proven("proof_wrong_method", "a proof for another method", "wrong_method"),
     _proven("proof_wrong_url", "a proof for another URL", "wrong_url"),
     _proven("proof_wrong_token", "a proof for another token", "wrong_token"),
     _proven("proof_without_token", "a proof for no token", "no_token"),
     _proven("proof_other_key", "a proof of another key", "other_key"),
-    _proven("proof_private_key", "a proof that shows a private key", "private_key"),
     _proven("proof_wrong_type", "a proof of another type", "wrong_type"),
     _proven("proof_unsigned", "a proof without a signature", "unsigned"),
     _proven("proof_old", "a proof of an hour ago", "old"),

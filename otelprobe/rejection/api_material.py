@@ -17,7 +17,8 @@ class Offer:
     """One request with a bad credential: how it differs from the good one.
 
     `proof` names what is wrong with the proof that goes with the token (`replayed`: nothing, but it was sent before;
-    `missing`: it is not there). `found` is the finding where it is made without asking anybody, so that nothing is sent.
+    `twice`: nothing, but it is there twice; `missing`: it is not there). `found` is the finding where it is made without
+    asking anybody, so that nothing is sent.
     """
 
     credential: Credential

@@ -3,9 +3,9 @@
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from urllib.parse import urlsplit
 
 from otelprobe.credentials import Credential, send_credential
+from otelprobe.dpop import known_nonce, note_nonce
 from otelprobe.forging.proofs import make_proof
 from otelprobe.http import Redirects, Reply
 from otelprobe.reasons import CheckFailed
@@ -77,6 +77,7 @@ def _send(ctx: Context, target: Target, offer: Offer, marked: Mapping[str, str])
             control=True,
             credential_headers=credential.header_names,
             resent=resent,
+            twice=frozenset({"dpop"}) if offer.proof == "twice" else frozenset(),
         )
 
     if offer.proof is None:
@@ -84,7 +85,9 @@ def _send(ctx: Context, target: Target, offer: Offer, marked: Mapping[str, str])
     proof = _proof(ctx, offer, method, url)
     if offer.proof == "replayed":
         attempt(proof, 0)
-    return attempt(proof, 0)
+    reply = attempt(proof, 0)
+    note_nonce(ctx, url, reply)
+    return reply
 
 
 def _proof(ctx: Context, offer: Offer, method: str, url: str) -> dict[str, str]:
@@ -92,8 +95,7 @@ def _proof(ctx: Context, offer: Offer, method: str, url: str) -> dict[str, str]:
     key = offer.credential.proof_key
     if key is None or offer.proof == "missing":
         return {}
-    parts = urlsplit(url)
-    nonce = ctx.memory.nonces.get(f"{parts.scheme}://{parts.netloc}")
-    flaw = None if offer.proof == "replayed" else offer.proof
+    nonce = known_nonce(ctx, url)
+    flaw = None if offer.proof in {"replayed", "twice"} else offer.proof
     proof = make_proof(key, method, url, ctx.now(), token=offer.credential.value, nonce=nonce, flaw=flaw)
     return {"DPoP": proof}

@@ -10,9 +10,11 @@ from urllib.parse import parse_qs, quote_plus, urlsplit, urlunsplit
 
 from otelprobe.client_auth import ASSERTION_TYPE, client_assertion, client_authentication, client_signer
 from otelprobe.codes import code_form
+from otelprobe.dpop import known_nonce
 from otelprobe.forging import resign, unsigned
 from otelprobe.forging.proofs import make_proof
 from otelprobe.pages import is_login_page
+from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.rejection.answer import Answer
 from otelprobe.rejection.case import Case, Group
 from otelprobe.signing import Signer
@@ -24,24 +26,51 @@ Form = tuple[tuple[str, str], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ask:
-    """One request to the provider: a form that is posted, or a page that is got. `first` is sent before it, unjudged."""
+    """One request to the provider: a form that is posted, or a page that is got.
+
+    `first` is sent before it, unjudged. With `then` it is itself only a beginning: that makes the next of its answer.
+    Headers named in `twice` are sent on two lines.
+    """
 
     endpoint: str
     form: Form = field(default=(), repr=False)
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     page: bool = False
     first: tuple["Ask", ...] = ()
+    then: Callable[[Answer], "Ask"] | None = field(default=None, repr=False)
+    twice: frozenset[str] = frozenset()
+
+
+@dataclass(slots=True)
+class Session:
+    """A refresh token that may be spent: each answer that has another one brings its successor."""
+
+    first: str = field(repr=False)
+    access: str = field(repr=False)
+    refresh: str = field(repr=False)
+
+    def follow(self, answer: Mapping[str, object]) -> None:
+        """Take what an answer of the token endpoint brought in place of the refresh token."""
+        access, refresh = answer.get("access_token"), answer.get("refresh_token")
+        if isinstance(access, str) and isinstance(refresh, str):
+            self.access, self.refresh = access, refresh
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Material:
-    """What is at hand: the client, what a good token request asks for, and what earlier steps made."""
+    """What is at hand: the client, what a good token request asks for, and what earlier steps made.
+
+    `codes` are unused ones by the case that spoils them, `spare` is one more to be exchanged rightly. `session` is there
+    where its refresh token may be spent.
+    """
 
     ctx: Context
     asked: Form = field(repr=False)
     redirect_uri: str | None = None
     tokens: Tokens | None = None
-    codes: tuple[AuthorizationCode, ...] = ()
+    codes: Mapping[str, AuthorizationCode] = field(default_factory=dict, repr=False)
+    spare: AuthorizationCode | None = None
+    session: Session | None = field(default=None, repr=False)
     decoy_user: str | None = None
     proof_key: Signer | None = field(default=None, repr=False)
 
@@ -49,8 +78,13 @@ class Material:
 ProviderCase = Case[Material, Ask]
 Lacks = Callable[[Material], str | None]
 
-CONTROLS = ("token", "introspection", "revocation", "authorization", "own")
-"""What a case's good request goes to; `own`: the case has a sequence of its own that begins with what is good."""
+CONTROLS = ("token", "introspection", "revocation", "authorization", "code", "own")
+"""What a case's good request goes to. `code`: a good code is exchanged after the bad ones; `own`: the case has a sequence of its
+own that begins with what is good.
+"""
+
+SPOILT = ("wrong_verifier", "missing_verifier", "other_redirect_uri")
+"""The cases that use up a code each, in this order."""
 
 _SCOPE, _RESOURCE = "otelprobe-no-such-scope", "https://otelprobe.invalid/"
 _GRANT = "urn:otelprobe:no-such-grant"
@@ -72,6 +106,8 @@ def good_request(material: Material, control: str) -> Ask:
         return _with_client(material, "revocation", (("token", "otelprobe-no-such-token"),))
     if control == "authorization":
         return _authorize(material.redirect_uri or "")(material)
+    if control == "code" and material.spare is not None:
+        return _exchange(material, code_form(material.spare))
     return _token_request(material)
 
 
@@ -80,16 +116,17 @@ def is_good(control: str, material: Material, answer: Answer) -> bool:
     if control == "authorization":
         return _went_to(answer, material.redirect_uri or "") or _shows_login(answer)
     if control == "introspection":
-        return isinstance(_document(answer).get("active"), bool)
+        return isinstance(document_of(answer).get("active"), bool)
     return answer.succeeded if control == "revocation" else issued(answer)
 
 
 def issued(answer: Answer) -> bool:
     """Tell whether a token was issued."""
-    return answer.succeeded and bool(_document(answer).get("access_token"))
+    return answer.succeeded and bool(document_of(answer).get("access_token"))
 
 
-def _document(answer: Answer) -> Mapping[str, object]:
+def document_of(answer: Answer) -> Mapping[str, object]:
+    """Give the JSON object of an answer, empty where there is none."""
     try:
         found = answer.reply.json() if answer.reply is not None else None
     except ValueError:
@@ -104,10 +141,17 @@ def _with_client(material: Material, endpoint: str, form: Form) -> Ask:
 
 def _token_request(material: Material, **changes: str | None) -> Ask:
     """Ask for a token as a good client does, but for these members (None: left out)."""
-    form = tuple((n, v) for n, v in material.asked if n not in changes)
+    form = tuple((n, v) for n, v in _asked(material) if n not in changes)
     form = (*form, *((n, v) for n, v in changes.items() if v is not None))
     ask = _with_client(material, "token", form)
     return ask if material.proof_key is None else replace(ask, headers={**ask.headers, **_proof(material, None)})
+
+
+def _asked(material: Material) -> Form:
+    """Give what a good token request says; one by refresh token has the latest."""
+    if material.session is None or dict(material.asked).get("grant_type") != "refresh_token":
+        return material.asked
+    return (*material.asked, ("refresh_token", material.session.refresh))
 
 
 def _about_token(material: Material) -> Form:
@@ -119,8 +163,7 @@ def _proof(material: Material, flaw: str | None) -> dict[str, str]:
     if key is None:
         return {}
     url = ctx.endpoint("token")
-    parts = urlsplit(url)
-    nonce = ctx.memory.nonces.get(f"{parts.scheme}://{parts.netloc}")
+    nonce = known_nonce(ctx, url)
     return {"DPoP": make_proof(key, "POST", url, ctx.now(), token=None, nonce=nonce, flaw=flaw)}
 
 
@@ -191,6 +234,10 @@ def _replayed_proof(material: Material) -> Ask:
     return replace(ask, first=(replace(_token_request(material), headers=ask.headers),))
 
 
+def _two_proofs(material: Material) -> Ask:
+    return replace(_token_request(material), twice=frozenset({"dpop"}))
+
+
 def _with_flaw(flaw: str) -> Callable[[Material], Ask]:
     def make(material: Material) -> Ask:
         ask = _token_request(material)
@@ -254,14 +301,49 @@ def _exchange(material: Material, form: Mapping[str, str]) -> Ask:
     return ask if material.proof_key is None else replace(ask, headers={**ask.headers, **_proof(material, None)})
 
 
-def _with_code(number: int, **changes: str | None) -> Callable[[Material], Ask]:
+def _with_code(word: str, **changes: str | None) -> Callable[[Material], Ask]:
     """Exchange an unused code with something that does not fit it; each of these cases uses up a code of its own."""
 
     def make(material: Material) -> Ask:
-        form = {**code_form(material.codes[number]), **changes}
+        form = {**code_form(material.codes[word]), **changes}
         return _exchange(material, {n: v for n, v in form.items() if v is not None})
 
     return make
+
+
+def _refresh_reused(material: Material) -> Ask:
+    """Refresh twice, then offer the first refresh token: a grace that a provider grants is for the latest predecessor only."""
+    session = material.session
+    if session is None:
+        raise LookupError("the case needs a refresh token")
+    first = session.refresh
+
+    def second(answer: Answer) -> Ask:
+        return _refreshing(material, _successor(answer, first), third)
+
+    def third(answer: Answer) -> Ask:
+        _successor(answer, first)
+        return _refreshing(material, first)
+
+    return _refreshing(material, first, second)
+
+
+def _refreshing(material: Material, token: str, then: Callable[[Answer], Ask] | None = None) -> Ask:
+    ask = _with_client(material, "token", (("grant_type", "refresh_token"), ("refresh_token", token)))
+    return replace(ask, headers={**ask.headers, **_proof(material, None)}, then=then)
+
+
+def _successor(answer: Answer, first: str) -> str:
+    """Give the refresh token that came in place of another; CheckFailed(rejection_inconclusive) if none did."""
+    found = document_of(answer).get("refresh_token") if issued(answer) else None
+    if isinstance(found, str) and found != first:
+        return found
+    told = (
+        "the provider does not rotate refresh tokens"
+        if issued(answer)
+        else f"a good refresh got status {answer.status}"
+    )
+    raise CheckFailed(Reason.REJECTION_INCONCLUSIVE, f"{told}, so that none is used twice")
 
 
 def _decoy(material: Material) -> Ask:
@@ -273,11 +355,11 @@ def _decoy(material: Material) -> Ask:
 
 
 def _granted_scope(answer: Answer) -> bool:
-    return issued(answer) and _SCOPE in str(_document(answer).get("scope", "")).split()
+    return issued(answer) and _SCOPE in str(document_of(answer).get("scope", "")).split()
 
 
 def _granted_resource(answer: Answer) -> bool:
-    token = _document(answer).get("access_token") if issued(answer) else None
+    token = document_of(answer).get("access_token") if issued(answer) else None
     if not isinstance(token, str) or format_of(token) != "jws":
         return False
     audience = parse(token).claims.get("aud")
@@ -285,7 +367,7 @@ def _granted_resource(answer: Answer) -> bool:
 
 
 def _told_active(answer: Answer) -> bool:
-    return answer.succeeded and _document(answer).get("active") is True
+    return answer.succeeded and document_of(answer).get("active") is True
 
 
 def _went_to(answer: Answer, uri: str) -> bool:
@@ -364,15 +446,13 @@ def _used_code(material: Material) -> str | None:
     return None if spent is not None else "no code was exchanged before it"
 
 
-def _fresh_code(number: int) -> Lacks:
-    def lacks(material: Material) -> str | None:
-        return (
-            None
-            if len(material.codes) > number
-            else f"needs codes: {number + 1} unused, each of its own step authorize"
-        )
+def _fresh_code(word: str) -> Lacks:
+    needed = "needs codes: an unused one for each case that spoils one, and one more to exchange rightly"
+    return lambda material: None if word in material.codes else needed
 
-    return lacks
+
+def _session(material: Material) -> str | None:
+    return None if material.session is not None else "no refresh token was issued that may be spent"
 
 
 def _user(material: Material) -> str | None:
@@ -438,6 +518,8 @@ _TABLE: tuple[ProviderCase, ...] = (
     _assertion("assertion_other_key", "of another key", lambda _, a: resign(parse(a), "assertion_other_key")),
     Case("N24", "request_proof_replayed", _SLOW, "a token request with a proof that was sent before", _proofs,
          _replayed_proof, proper=_REFUSED, taken=issued),
+    Case("N24", "request_proof_twice", _SLOW, "a token request with two proofs", _proofs, _two_proofs,
+         proper=_REFUSED, taken=issued),
     _flawed("request_proof_wrong_method", "a proof for another method", "wrong_method"),
     _flawed("request_proof_wrong_url", "a proof for another URL", "wrong_url"),
     _flawed("request_proof_wrong_type", "a proof of another type", "wrong_type"),
@@ -451,14 +533,19 @@ _TABLE: tuple[ProviderCase, ...] = (
     Case("N20", "plain_pkce", _SLOW, "an authorization request with PKCE in the clear", _redirect,
          lambda m: _authorize(m.redirect_uri or "", code_challenge_method="plain")(m),
          proper=_ANY_PAGE, taken=_went_on, parameter="redirect_uri", control="authorization"),
-    Case("N20", "wrong_verifier", _SLOW, "a code with a wrong verifier", _fresh_code(0),
-         _with_code(0, code_verifier=token_urlsafe(32)), proper=_REFUSED, taken=issued, parameter="codes", control="own"),
-    Case("N20", "missing_verifier", _SLOW, "a code without its verifier", _fresh_code(1),
-         _with_code(1, code_verifier=None), proper=_REFUSED, taken=issued, parameter="codes", control="own"),
-    Case("N20", "other_redirect_uri", _SLOW, "a code with another redirect URI", _fresh_code(2),
-         _with_code(2, redirect_uri=_RESOURCE), proper=_REFUSED, taken=issued, parameter="codes", control="own"),
+    Case("N20", "wrong_verifier", _SLOW, "a code with a wrong verifier", _fresh_code("wrong_verifier"),
+         _with_code("wrong_verifier", code_verifier=token_urlsafe(32)), proper=_REFUSED, taken=issued, parameter="codes",
+         control="code"),
+    Case("N20", "missing_verifier", _SLOW, "a code without its verifier", _fresh_code("missing_verifier"),
+         _with_code("missing_verifier", code_verifier=None), proper=_REFUSED, taken=issued, parameter="codes",
+         control="code"),
+    Case("N20", "other_redirect_uri", _SLOW, "a code with another redirect URI", _fresh_code("other_redirect_uri"),
+         _with_code("other_redirect_uri", redirect_uri=_RESOURCE), proper=_REFUSED, taken=issued, parameter="codes",
+         control="code"),
     Case("N20", "code_reused", _SLOW, "a code that was exchanged before", _used_code, _spent_code,
          proper=_REFUSED, taken=issued, control="own"),
+    Case("N21", "refresh_reused", _SLOW, "a refresh token that was replaced twice", _session, _refresh_reused,
+         Reason.REFRESH_REUSE_ACCEPTED, proper=_REFUSED, taken=issued, control="own"),
     Case("N18", "wrong_password", _INTRUSIVE, "a wrong password of a decoy user", _user, _decoy,
          proper=_REFUSED, taken=issued, parameter="decoy_user"),
 )  # fmt: skip

@@ -91,6 +91,7 @@ class Refresh(Step):
             obtained_at=new.obtained_at,
             for_resource=old.for_resource,
             proof_key=key,
+            asked=old.asked,
         )
         warnings = replaced(ctx, old.refresh, kept.refresh)
         ctx.memory.spend(old.access, old.refresh, kept.refresh)

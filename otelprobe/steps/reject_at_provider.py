@@ -4,12 +4,12 @@ Which there are stands in `otelprobe.rejection.provider_cases`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
-from otelprobe.dpop import proof_key
+from otelprobe.dpop import note_nonce, proof_key, wants_nonce
 from otelprobe.fields import Duration
 from otelprobe.http import Redirects, Reply
 from otelprobe.provider import Provider
@@ -17,15 +17,27 @@ from otelprobe.reasons import Blame, CheckFailed, Layer, Reason
 from otelprobe.rejection.answer import Answer
 from otelprobe.rejection.case import Case, Group
 from otelprobe.rejection.marks import marks
-from otelprobe.rejection.provider_cases import CONTROLS, PROVIDER_CASES, Ask, Material, good_request, is_good
+from otelprobe.rejection.provider_cases import (
+    CONTROLS,
+    PROVIDER_CASES,
+    SPOILT,
+    Ask,
+    Form,
+    Material,
+    Session,
+    document_of,
+    good_request,
+    is_good,
+)
 from otelprobe.rejection.selection import DEFAULT, Rota, case_words, in_group, named_too, notes_of, selected
 from otelprobe.rejection.verdict import Offered, case_facts, case_results, judge, odd_answers
 from otelprobe.result import Warn
 from otelprobe.step import Artifact, AuthorizationCode, Context, Done, ProviderMetadata, Step, StepFailed, Tokens
 
 CASE_WORD = case_words(PROVIDER_CASES)
-ENDPOINT_OF: Mapping[str, str] = {"own": "token"}
+ENDPOINT_OF: Mapping[str, str] = {"own": "token", "code": "token"}
 
+_CONTROL = "control"
 _FEWEST = 3
 _RESERVED = frozenset(
     {"client_id", "client_secret", "client_assertion", "client_assertion_type", "grant_type", "scope"}
@@ -36,7 +48,7 @@ _RESERVED = frozenset(
 class RejectAtProvider(Step):
     """Send bad requests to the provider's endpoints, those of one kind in a run, and judge when all are answered.
 
-    The good request beside those to the token endpoint is `client_credentials`. What each case is stands in
+    The good request beside those to the token endpoint is that of the step whose token is used. What each case is stands in
     [security.md](security.md).
     """
 
@@ -48,7 +60,7 @@ class RejectAtProvider(Step):
     own_reasons: ClassVar[frozenset[Reason]] = frozenset(
         {
             *(Reason.REJECTION_ACCEPTED, Reason.REJECTION_SERVER_ERROR, Reason.REJECTION_INCONCLUSIVE),
-            *(Reason.IDP_RATE_LIMITED, Reason.BUDGET_EXHAUSTED),
+            *(Reason.IDP_RATE_LIMITED, Reason.BUDGET_EXHAUSTED, Reason.REFRESH_REUSE_ACCEPTED),
         }
     )
 
@@ -63,8 +75,13 @@ class RejectAtProvider(Step):
     every: Duration = 3600.0
     """How often slow and intrusive cases are sent; default 1h."""
 
+    grant: Literal["client_credentials", "refresh_token"] | None = None
+    """How the good token request asks. Default: as the step whose token is used did; where that used up a code,
+    `refresh_token`, whose successor later steps use; where there is neither, `client_credentials`.
+    """
+
     scope: str | None = None
-    """What the good token request asks for."""
+    """What the good token request asks for, if not what that step asked for."""
 
     params: Mapping[str, str] = field(default_factory=dict)
     """Anything else that the good token request sends, such as `audience`."""
@@ -73,8 +90,8 @@ class RejectAtProvider(Step):
     """For the cases of redirect URIs and PKCE: one that is registered for the client."""
 
     codes: tuple[str, ...] = ()
-    """For `wrong_verifier`, `missing_verifier` and `other_redirect_uri`, in this order: steps `authorize` whose codes nobody
-    has exchanged.
+    """For `wrong_verifier`, `missing_verifier` and `other_redirect_uri`, those that are chosen in this order: steps `authorize`
+    whose codes nobody has exchanged; and one more, whose code is exchanged rightly after them.
     """
 
     decoy_user: str | None = None
@@ -132,28 +149,42 @@ class RejectAtProvider(Step):
             if cases:
                 self._round(material, control, cases, offered, controls)
         done = Done(
+            makes=_successors(material),
             facts=case_facts(offered),
             warnings=(*warnings, *postponed, *odd_answers(offered, ())),
             cases=case_results(offered),
         )
         answers = [answer for _, answer in controls]
-        failed = judge(offered, answers, _doubts(material, controls), blame=Blame.PROVIDER)
+        failed = judge(offered, answers, _doubts(material, controls, offered), blame=Blame.PROVIDER)
         if failed is not None:
             raise StepFailed(failed, done)
         return done
 
     def _material(self, ctx: Context) -> Material:
-        scope = (("scope", self.scope),) if self.scope else ()
-        codes = (ctx.find(AuthorizationCode, name) for name in self.codes)
+        tokens, chosen = ctx.find(Tokens, self.use), {case.word for case in selected(PROVIDER_CASES, self.cases)}
+        found = (ctx.find(AuthorizationCode, name) for name in self.codes)
+        codes = [code for code in found if code is not None]
+        spoilt = dict(zip((word for word in SPOILT if word in chosen), codes, strict=False))
         return Material(
             ctx=ctx,
-            asked=(("grant_type", "client_credentials"), *scope, *self.params.items()),
+            asked=self._asked(tokens),
             redirect_uri=self.redirect_uri,
-            tokens=ctx.find(Tokens, self.use),
-            codes=tuple(code for code in codes if code is not None),
+            tokens=tokens,
+            codes=spoilt,
+            spare=next(iter(codes[len(spoilt) :]), None),
+            session=_session(tokens),
             decoy_user=self.decoy_user,
-            proof_key=proof_key(ctx),
+            proof_key=proof_key(ctx, tokens),
         )
+
+    def _asked(self, tokens: Tokens | None) -> Form:
+        """Give what a good token request asks for; the refresh token of one by that grant is added as it is sent."""
+        own = {**({"scope": self.scope} if self.scope else {}), **self.params}
+        base: Form = (("grant_type", self.grant or "client_credentials"),)
+        if self.grant is None and tokens is not None:
+            by_code = tokens.authorization is not None and tokens.refresh is not None
+            base = tokens.asked or ((("grant_type", "refresh_token"),) if by_code else base)
+        return (*((name, value) for name, value in base if name not in own), *own.items())
 
     def _feasible(self, material: Material) -> tuple[Sequence[Case[Material, Ask]], tuple[Warn, ...]]:
         """Leave out what cannot be made of what is at hand, or has no endpoint; say so of what the flow file names."""
@@ -206,8 +237,8 @@ class RejectAtProvider(Step):
         controls: list[tuple[str, Answer]],
     ) -> None:
         """Send a good request, bad ones of its kind, and the good one again; a rate limit ends it."""
-        if control != "own":
-            before = self._send(material, "control", partial(good_request, material, control), None)
+        if control not in {"own", "code"}:
+            before = self._send(material, _CONTROL, partial(good_request, material, control), None)
             controls.append((control, before))
             if before.failed is not None:
                 raise before.failed
@@ -218,19 +249,35 @@ class RejectAtProvider(Step):
             offered.append((case, answer))
             if answer.limited:
                 return
+        if control == "code" and material.spare is None:
+            return
         if control != "own":
-            controls.append((control, self._send(material, "control", partial(good_request, material, control), None)))
+            controls.append((control, self._send(material, _CONTROL, partial(good_request, material, control), None)))
 
     def _send(self, material: Material, name: str, make: Callable[[], Ask], group: Group | None) -> Answer:
         try:
             ask = make()
             for first in ask.first:
-                self._post(material.ctx, first, marks(name, group))
-            return Answer(name, self._post(material.ctx, ask, marks(name, group)))
+                self._post(material, first, marks(name, group))
+            answer = Answer(name, self._post(material, ask, marks(name, group)))
+            if name == _CONTROL and answer.reply is not None and wants_nonce(answer.reply):
+                return Answer(name, self._post(material, make(), marks(name, group)))
+            while ask.then is not None:
+                ask = ask.then(answer)
+                answer = Answer(name, self._post(material, ask, marks(name, group)))
         except CheckFailed as failed:
             return Answer(name, failed=failed)
+        return answer
 
-    def _post(self, ctx: Context, ask: Ask, marked: Mapping[str, str]) -> Reply:
+    def _post(self, material: Material, ask: Ask, marked: Mapping[str, str]) -> Reply:
+        """Send one request; what a token answer brings in place of a refresh token is kept."""
+        reply = self._sent(material.ctx, ask, marked)
+        note_nonce(material.ctx, material.ctx.endpoint(ask.endpoint), reply)
+        if material.session is not None and ask.endpoint == "token" and dict(ask.form).get("refresh_token"):
+            material.session.follow(document_of(Answer("", reply)))
+        return reply
+
+    def _sent(self, ctx: Context, ask: Ask, marked: Mapping[str, str]) -> Reply:
         url, provider = ctx.endpoint(ask.endpoint), ctx.identity_provider()
         headers = {**ask.headers, **marked}
         if ask.page:
@@ -239,7 +286,7 @@ class RejectAtProvider(Step):
             return ctx.send("GET", urlunsplit(parts._replace(query=query)), headers=headers, safe_url=url, control=True)
         if ask.endpoint == "token":
             _spend(ctx, provider)
-        return ctx.send("POST", url, headers=headers, form=list(ask.form), control=True)
+        return ctx.send("POST", url, headers=headers, form=list(ask.form), control=True, twice=ask.twice)
 
 
 def _spend(ctx: Context, provider: Provider) -> None:
@@ -257,8 +304,28 @@ def _chunks(cases: Sequence[Case[Material, Ask]], most: int) -> Iterator[list[Ca
                 yield fitting[start : start + most]
 
 
-def _doubts(material: Material, controls: Sequence[tuple[str, Answer]]) -> Iterator[str]:
-    """Say why refusals prove nothing: a good request failed."""
+def _session(tokens: Tokens | None) -> Session | None:
+    """Give the session whose refresh token may be spent: one that this flow began, not one from a file or a secret store."""
+    if tokens is None or tokens.refresh is None or not (tokens.authorization or tokens.asked):
+        return None
+    return Session(tokens.refresh, tokens.access, tokens.refresh)
+
+
+def _successors(material: Material) -> tuple[Tokens, ...]:
+    """Give the tokens that came in place of those whose refresh token was spent, for later steps to use."""
+    session, old = material.session, material.tokens
+    if session is None or old is None or session.refresh == session.first:
+        return ()
+    material.ctx.memory.spend(old.access, session.first, session.refresh)
+    return (replace(old, access=session.access, refresh=session.refresh),)
+
+
+def _doubts(material: Material, controls: Sequence[tuple[str, Answer]], offered: Sequence[Offered]) -> Iterator[str]:
+    """Say why refusals prove nothing: a good request failed, or there was none."""
+    spoilt = [case.word for case, _ in offered if case.control == "code"]
+    exchanged = material.tokens is not None and material.tokens.authorization is not None
+    if spoilt and material.spare is None and not exchanged:
+        yield f"no code was exchanged rightly beside {', '.join(spoilt)}: name one more step authorize in codes"
     for control, answer in controls:
         if answer.failed is not None:
             yield f"the good request ({control}) got no answer ({answer.failed.reason.value})"

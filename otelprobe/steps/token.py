@@ -50,6 +50,9 @@ _RESERVED = frozenset(
         *("code", "redirect_uri", "code_verifier", "device_code"),
     }
 )
+_AGAIN = frozenset({"client_credentials", "password", "jwt_bearer", "token_exchange"})
+"""Grants whose request uses nothing up, so that it may be sent again."""
+
 _MARGIN = 60.0
 
 
@@ -245,6 +248,7 @@ class Token(Step):
                 for_resource=bool(self.audience or self.resource),
                 proof_key=key,
                 authorization=code if isinstance(code, AuthorizationCode) else None,
+                asked=_pairs(form) if self.grant in _AGAIN else (),
             )
             issued = (tokens,)
             kept = self._keep_successor(ctx, tokens)
@@ -437,3 +441,7 @@ def granted_scopes(tokens: Tokens) -> set[str] | None:
         return {str(s) for s in scope}
     typ = str(jwt.header.get("typ", "")).lower()
     return set() if scope is None and typ in {"at+jwt", "application/at+jwt"} else None
+
+
+def _pairs(form: Mapping[str, str | tuple[str, ...]]) -> tuple[tuple[str, str], ...]:
+    return tuple((n, v) for n, vs in form.items() for v in ((vs,) if isinstance(vs, str) else vs))

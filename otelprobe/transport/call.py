@@ -31,7 +31,7 @@ class Call:
     """One request before its attempt: `shown` is its URL as it may be published.
 
     `hidden` says that the URL was filled from a template, so that the path of a redirect, which may repeat what was
-    filled in, is not published either.
+    filled in, is not published either. Headers named in `twice`, in lower case, are sent on two lines.
     """
 
     method: str
@@ -40,6 +40,7 @@ class Call:
     headers: Mapping[str, str] = field(repr=False)
     body: bytes | None = field(repr=False)
     hidden: bool = False
+    twice: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +133,7 @@ def _headers(call: Call, method: str, target: Target, traceparent: str) -> tuple
         found.setdefault(name.lower(), (name, value))
     found["traceparent"] = "traceparent", traceparent
     found["connection"] = "Connection", "close"
-    return tuple(found.values())
+    return tuple(line for name, line in found.items() for _ in range(2 if name in call.twice else 1))
 
 
 _STANDING = (("User-Agent", USER_AGENT), ("Accept-Encoding", "gzip, deflate"), ("Accept", "*/*"))

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import serialization
 from otelprobe.fields import Rate, SecretRef
 from otelprobe.provider import Provider
 from otelprobe.reasons import Blame, CheckFailed, Layer, Outcome, Reason
-from otelprobe.rejection.provider_cases import PROVIDER_CASES
+from otelprobe.rejection.provider_cases import PROVIDER_CASES, SPOILT
 from otelprobe.signing import ClientAssertion, Dpop
 from otelprobe.state import State
 from otelprobe.step import AuthorizationCode, Context, Done, Made, ProviderMetadata, StepFailed, Tokens
@@ -67,6 +67,8 @@ class WeakProvider:
             return as_json({"error": "invalid_client"}, 401)
         if form.get("grant_type") == "authorization_code":
             return self._code(form)
+        if form.get("grant_type") == "refresh_token":
+            return self._refresh(form["refresh_token"])
         grants = {"client_credentials", *(["password"] if "password" in self.weak else [])}
         if form.get("grant_type") not in grants and "any_grant" not in self.weak:
             return as_json({"error": "unsupported_grant_type"}, 400)
@@ -81,6 +83,8 @@ class WeakProvider:
         proof = seen.headers.get("dpop")
         if proof is None:
             return True
+        if "," in proof:
+            return "proofs" in self.weak
         header = pyjwt.get_unverified_header(proof)
         claims = pyjwt.decode(proof, options={"verify_signature": False})
         held = (
@@ -100,6 +104,15 @@ class WeakProvider:
             {"access_token": "a", "token_type": "Bearer"} if right else {"error": "invalid_grant"},
             200 if right else 400,
         )
+
+    def _refresh(self, token: str) -> Answer:
+        """Rotate: `r1` becomes `r2`. The latest is good, and with a grace its predecessor."""
+        number, latest = int(token[1:]), max([1, *(int(r[1:]) for r in self.used if r[0] == "r")])
+        if number < latest - ("grace" in self.weak) and "refresh_reuse" not in self.weak:
+            return as_json({"error": "invalid_grant"}, 400)
+        following = token if "constant" in self.weak else f"r{latest + 1}"
+        self.used.add(following)
+        return as_json({"access_token": f"a{latest}", "token_type": "Bearer", "refresh_token": following})
 
     def introspection(self, seen: Seen) -> Answer:
         known = self._is_client(seen) or "open_introspection" in self.weak
@@ -133,14 +146,18 @@ def provider(server: Server, **more: Any) -> Provider:
 
 def context(world: World, **more: Any) -> Context:
     code = AuthorizationCode("spent", URI, "verifier")
-    ctx = world.context(world.tokens("access", authorization=code))
-    unused = [Made(f"login{n}", AuthorizationCode(f"code{n}", URI, "verifier")) for n in (1, 2, 3)]
+    ctx = world.context(world.tokens("access", **{"authorization": code, **more}))
+    unused = [Made(f"login{n}", AuthorizationCode(f"code{n}", URI, "verifier")) for n in (1, 2, 3, 4)]
     object.__setattr__(ctx, "made", (*unused, *ctx.made))
     return ctx
 
 
 def step(*cases: str, **more: Any) -> RejectAtProvider:
-    members: dict[str, Any] = {"redirect_uri": URI, "scope": "orders:read", "codes": ("login1", "login2", "login3")}
+    members: dict[str, Any] = {
+        "redirect_uri": URI,
+        "scope": "orders:read",
+        "codes": ("login1", "login2", "login3", "login4"),
+    }
     return RejectAtProvider(name="reject", cases=cases or ("safe", "slow"), max_requests=50, **{**members, **more})
 
 
@@ -326,3 +343,83 @@ def test_a_decoy_user_may_be_locked_out(world: World, server: Server) -> None:
     assert found(world, reject)[0] == {"wrong_password"}
     assert json.dumps(list(reject.notes()))
     assert Tokens in {type(m.artifact) for m in context(world).made}
+
+
+@pytest.mark.parametrize(
+    ("weak", "accepted", "reason"),
+    [
+        ("", False, None),
+        ("grace", False, None),
+        ("refresh_reuse", True, Reason.REFRESH_REUSE_ACCEPTED),
+        ("constant", None, Reason.REJECTION_INCONCLUSIVE),
+    ],
+)
+def test_a_refresh_token_used_twice(
+    world: World, server: Server, weak: str, accepted: bool | None, reason: Reason | None
+) -> None:
+    """The last but one is offered, which no grace covers; later steps have the successor of the session's token."""
+    WeakProvider(server, world, weak)
+    ctx = context(world, refresh="r1")
+    try:
+        done = step("refresh_reused").run(ctx)
+    except StepFailed as failed:
+        done = failed.done
+        assert failed.reason is reason
+    else:
+        assert reason is None
+    assert [seen.form["refresh_token"] for seen in server.seen] == ["r1", "r2", "r1"][: 1 if weak == "constant" else 3]
+    if accepted is not None:
+        assert [case.accepted for case in done.cases] == [accepted]
+        (made,) = done.makes
+        assert isinstance(made, Tokens)
+        assert made.refresh == ("r4" if accepted else "r3")
+
+
+def test_no_refresh_token_is_spent_that_outlives_the_flow(world: World, server: Server) -> None:
+    """One that came from a secret store is not offered: its session is nobody's to end."""
+    WeakProvider(server, world)
+    ctx = context(world, authorization=None, refresh="r1")
+    done = step("refresh_reused").run(ctx)
+    assert (done.cases, server.seen) == ((), [])
+    assert "may be spent" in done.warnings[0].detail
+
+
+ASKED = (("grant_type", "password"), ("username", "ann"), ("password", "canary"), ("scope", "openid"))
+
+
+@pytest.mark.parametrize(
+    ("tokens", "more", "expected"),
+    [
+        ({"asked": ASKED}, {"scope": None}, dict(ASKED)),
+        ({"asked": ASKED}, {"scope": "other"}, {**dict(ASKED), "scope": "other"}),
+        ({"asked": ASKED}, {"grant": "client_credentials", "scope": None}, {"grant_type": "client_credentials"}),
+        ({"refresh": "r1"}, {"scope": None}, {"grant_type": "refresh_token", "refresh_token": "r1"}),
+        ({}, {"scope": None}, {"grant_type": "client_credentials"}),
+    ],
+)
+def test_the_good_request_is_that_of_the_flow(
+    world: World, server: Server, tokens: dict[str, Any], more: dict[str, Any], expected: dict[str, str]
+) -> None:
+    """It asks as the step whose token is used did; where that used up a code, by its refresh token, from successor to successor."""
+    WeakProvider(server, world, "password")
+    done = step("unknown_grant", **more).run(context(world, **tokens))
+    good = [seen.form for seen in server.seen if seen.headers["x-otelprobe-case"] == "control"]
+    assert good[0] == expected
+    assert good[1] == ({**expected, "refresh_token": "r2"} if "refresh_token" in expected else expected)
+    assert [getattr(made, "refresh", None) for made in done.makes] == (["r3"] if "refresh_token" in expected else [])
+    assert [case.accepted for case in done.cases] == [False]
+
+
+def test_spoilt_codes_have_a_good_one_beside_them(world: World, server: Server) -> None:
+    """The last code is exchanged rightly after them; where it fails too, or there is none, refusals prove nothing."""
+    idp = WeakProvider(server, world)
+    assert [case.accepted for case in step(*SPOILT).run(context(world)).cases] == [False] * 3
+    assert [seen.form["code"] for seen in server.seen] == ["code1", "code2", "code3", "code4"]
+    idp.used.add("code4")
+    world.clock.now += 4000
+    with pytest.raises(StepFailed, match="the good request .code. failed too") as caught:
+        step(*SPOILT).run(context(world))
+    assert caught.value.reason is Reason.REJECTION_INCONCLUSIVE
+    world.clock.now += 4000
+    with pytest.raises(StepFailed, match="no code was exchanged rightly beside wrong_verifier: name one more"):
+        step("wrong_verifier", codes=("login1",)).run(context(world, authorization=None))

@@ -17,7 +17,7 @@ from otelprobe.steps.reject import Reject, RejectExpect
 from otelprobe.tokens import public_jwk, sign
 from tests.conftest import Server
 from tests.steps.weak_api import SECRET, WeakApi
-from tests.token_kit import GOOD, NOW, World, jwk, signing_key, token
+from tests.token_kit import GOOD, NOW, World, certificate, jwk, signing_key, token
 
 SIGNED_BY_HAND = {
     f"confusion_{f}" for f in ("pem", "pem_bare", "jwk", "der", "pkcs1", "pkcs1_bare", "pkcs1_der", "number")
@@ -41,7 +41,6 @@ ANY_SIGNATURE = {
 OPEN = {
     *("no_token", "garbage", "empty_token", "unknown_scheme", "token_in_query", "token_in_form", "deep_token"),
     *(
-        "unsupported_crit",
         "spoofed_identity",
         "method_override",
         "other_object",
@@ -186,6 +185,17 @@ def test_every_weakness_is_worth_its_case() -> None:
     assert found | elsewhere == set(API_CASES)
 
 
+@pytest.mark.parametrize(("weak", "found"), [("", set()), ("certificate", {"confusion_certificate"})])
+def test_a_certificate_as_a_secret(world: World, server: Server, weak: str, found: set[str]) -> None:
+    """A verifier that feeds the issuer's certificate to the HMAC is found."""
+    x5c = certificate(world.clock.now + 1000)
+    WeakApi(server, "ES256", world.clock, frozenset({weak}), certificate=x5c)
+    ctx = world.context(world.key_set(jwk("ES256", x5c=[x5c])), world.tokens(token("ES256")))
+    accepted, done, _ = findings(everything(server, cases=("confusion_certificate",), tokens=()), ctx)
+    assert accepted == found
+    assert [case.case for case in done.cases] == ["confusion_certificate"]
+
+
 @pytest.mark.parametrize(("weak", "found"), [(None, set()), ("zero", {"zero_signature"})])
 def test_zeros_are_no_signature(world: World, server: Server, weak: str | None, found: set[str]) -> None:
     """A verifier that takes r = s = 0 is found."""
@@ -234,7 +244,8 @@ def test_a_guessable_secret_is_found_without_a_request(
 PROOFS = {
     "": set(),
     "no_proof": {"proof_missing"},
-    "bearer_bound": set(),
+    "bearer_bound": {"proof_as_bearer"},
+    "proof:twice": {"proof_twice"},
     "proof:replay": {"proof_replayed"},
     "proof:htm": {"proof_wrong_method"},
     "proof:htu": {"proof_wrong_url"},
