@@ -76,8 +76,8 @@ class RejectAtProvider(Step):
     """How often slow and intrusive cases are sent; default 1h."""
 
     grant: Literal["client_credentials", "refresh_token"] | None = None
-    """How the good token request asks. Default: as the step whose token is used did; where that used up a code,
-    `refresh_token`, whose successor later steps use; where there is neither, `client_credentials`.
+    """How the good token request asks; default: as the step whose token is used, by `refresh_token` where that used up a
+    code, else `client_credentials`.
     """
 
     scope: str | None = None
@@ -90,8 +90,8 @@ class RejectAtProvider(Step):
     """For the cases of redirect URIs and PKCE: one that is registered for the client."""
 
     codes: tuple[str, ...] = ()
-    """For `wrong_verifier`, `missing_verifier` and `other_redirect_uri`, those that are chosen in this order: steps `authorize`
-    whose codes nobody has exchanged; and one more, whose code is exchanged rightly after them.
+    """For `wrong_verifier`, `missing_verifier` and `other_redirect_uri`, those chosen: steps `authorize` with unused codes,
+    and one more, exchanged rightly after them.
     """
 
     decoy_user: str | None = None
