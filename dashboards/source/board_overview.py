@@ -53,7 +53,6 @@ _FLOW = f"{{{{{FLOW}}}}}"
 _PROVIDER = f"{{{{{PROVIDER}}}}}"
 _OURS = f'{ENV}=~"$environment"'
 _LATENCY: Mappings = {
-    "0": ("both healthy", GREEN),
     "1": ("auth slow, API healthy", ORANGE),
     "2": ("API slow, auth healthy", YELLOW),
     "3": ("both slow", RED),
@@ -143,8 +142,8 @@ def _table() -> Panel:
             Column("auth of goal", _used("auth"), "percentunit", _USED),
             Column("API p95", _of(rec.flow_p95("api")), "s"),
             Column("API of goal", _used("api"), "percentunit", _USED),
-            Column("good runs 24 h", _of(rec.AVAILABILITY_1D), "percentunit", RATIO),
-            Column("budget left 30 d", f"clamp_min({_of(rec.BUDGET_30D)}, -1)", "percentunit", _BUDGET),
+            Column("good 24 h", _of(rec.AVAILABILITY_1D), "percentunit", RATIO),
+            Column("budget 30 d", f"clamp_min({_of(rec.BUDGET_30D)}, -1)", "percentunit", _BUDGET),
             Column("last run", last, "dateTimeFromNow"),
         ),
         sort="state",
@@ -158,11 +157,11 @@ def _table() -> Panel:
             "auth of goal",
             "API p95",
             "API of goal",
-            "good runs 24 h",
-            "budget left 30 d",
+            "good 24 h",
+            "budget 30 d",
             "last run",
         ),
-        widths={"flow": 190, "state": 70, "reason": 200},
+        widths={"flow": 170, "state": 70, "reason": 180, "last run": 140},
     )
 
 
@@ -220,12 +219,10 @@ def _sides() -> tuple[Panel, ...]:
 
 
 def _shares() -> tuple[Panel, ...]:
-    auth, api = (_of(rec.flow_mean(layer)) for layer in ("auth", "api"))
-    total = f"({auth} + {on(FLOW_KEYS)} {api})"
     return (
         lines(
             "Share of authentication in the whole", "Mean auth time divided by mean auth plus API time; the ten highest.",
-            [prom(f"topk(10, {auth} / {on(FLOW_KEYS)} {total})", _FLOW)], "percentunit", span=8, top=1, linked=True,
+            [prom(f"topk(10, {_of(rec.AUTH_SHARE)})", _FLOW)], "percentunit", span=8, top=1, linked=True,
         ),
         bars(
             "Authentication uses of its objective", "Auth time (95th percentile) against `auth_latency`: 0.8 is 400 of 500 ms.",
@@ -233,11 +230,9 @@ def _shares() -> tuple[Panel, ...]:
             "percentunit", span=8, steps=_USED,
         ),
         timeline(
-            "Who is slow", "Each flow against its own objectives: auth slow while the API is healthy, or the API slow while auth "
-            "is healthy.",
-            [prom(f"{_of(rec.LATENCY_STATE)} and {on(FLOW_KEYS)} (max_over_time({_of(rec.LATENCY_STATE)}[$__range] @ end()) > 0)"
-                  f" or topk(20, {_of(rec.LATENCY_STATE)} @ end())", _FLOW)],
-            _LATENCY, span=8,
+            "Who is slow", "Each flow against its own objectives, while it misses one: auth slow while the API is healthy, or the API slow "
+            "while auth is healthy.",
+            [prom(f"{_of(rec.LATENCY_STATE)} > 0", _FLOW)], _LATENCY, span=8, empty="no flow misses its objective",
         ),
         lines(
             "Token requests", "Time of a provider's token requests, 95th percentile, and the threshold `issuance_latency`.",
@@ -254,7 +249,7 @@ def _budgets() -> tuple[Panel, ...]:
     made: list[Panel] = []
     for window, factor in ((HOUR, 14.4), (6 * HOUR, 6.0), (3 * DAY, 1.0)):
         words = rec.WINDOWS[window]
-        burn = f"{_of(rec.error_ratio(window))} / {on(FLOW_KEYS)} group_left () (1 - {_goal('availability')})"
+        burn = _of(rec.burn_rate(window))
         made.append(
             lines(
                 f"Burn rate, {words}",

@@ -64,6 +64,7 @@ AVAILABILITY_30D = "otelprobe:flow_availability:ratio30d"
 BUDGET_30D = "otelprobe:flow_budget_left:ratio30d"
 VALID_1H = "otelprobe:flow_valid:sum1h"
 ERRORS_1H = "otelprobe:flow_errors:sum1h"
+AUTH_SHARE = "otelprobe:flow_auth_share:ratio15m"
 EXPIRY = "otelprobe:expiry_remaining_seconds"
 LAYERS = {"auth": schema.AUTH_TIME, "api": schema.API_TIME}
 QUANTILES = (0.5, 0.95, 0.99)
@@ -105,6 +106,11 @@ def error_ratio(window: float) -> str:
     return f"otelprobe:flow_errors:ratio{WINDOWS[window]}"
 
 
+def burn_rate(window: float) -> str:
+    """Name the series of how many times too fast the error budget is spent within a window."""
+    return f"otelprobe:flow_burn:ratio{WINDOWS[window]}"
+
+
 def objective(word: str) -> str:
     """Select an objective of every flow."""
     return select(OBJECTIVES, f'{OBJECTIVE}="{word}"')
@@ -116,9 +122,13 @@ def recording_groups(p: Parameters) -> tuple[Group, ...]:
         Group(
             name="otelprobe-flows", every=MINUTE, rules=(*_facts(p), *_rates(p), *_failing(p), *_owners(p), *_reach(p))
         ),
-        Group(name="otelprobe-latency", every=MINUTE, rules=(*_latency(p), _latency_state())),
-        Group(name="otelprobe-burn", every=MINUTE, rules=_burn(p, short=True)),
-        Group(name="otelprobe-burn-long", every=4 * MINUTE, rules=(*_burn(p, short=False), *_availability(p))),
+        Group(name="otelprobe-latency", every=MINUTE, rules=(*_latency(p), _latency_state(), _auth_share())),
+        Group(name="otelprobe-burn", every=MINUTE, rules=(*_burn(p, short=True), *_burn_rates(HOUR, 6 * HOUR))),
+        Group(
+            name="otelprobe-burn-long",
+            every=4 * MINUTE,
+            rules=(*_burn(p, short=False), *_burn_rates(3 * DAY), *_availability(p)),
+        ),
         Group(name="otelprobe-hours", every=HOUR, rules=_hours(p)),
     )
 
@@ -294,6 +304,15 @@ def _latency(p: Parameters) -> tuple[Record, ...]:
     return tuple(found)
 
 
+def _auth_share() -> Record:
+    auth, api = flow_mean("auth"), flow_mean("api")
+    return Record(
+        name=AUTH_SHARE,
+        expr=_numbers_of(f"{auth} / {on(FLOW_KEYS)} ({auth} + {on(FLOW_KEYS)} {api})"),
+        meaning="Mean auth time of a flow divided by mean auth plus API time.",
+    )
+
+
 def _latency_state() -> Record:
     def slow(layer: str) -> str:
         return f"({flow_p95(layer)} > bool {on(FLOW_KEYS)} {objective(f'{layer}_latency')} or 0 * {VALID})"
@@ -319,6 +338,18 @@ def _burn(p: Parameters, *, short: bool) -> tuple[Record, ...]:
         )
         for window, words in WINDOWS.items()
         if (window <= 6 * HOUR) is short
+    )
+
+
+def _burn_rates(*windows: float) -> tuple[Record, ...]:
+    """Reckon for the board what the alerts compare: joined at every point of thirty days, it would take seconds."""
+    return tuple(
+        Record(
+            name=burn_rate(window),
+            expr=f"{error_ratio(window)} / {on(FLOW_KEYS)} group_left () (1 - {objective('availability')})",
+            meaning=f"How many times too fast the error budget is spent, over {WINDOWS[window]}.",
+        )
+        for window in windows
     )
 
 
