@@ -1,5 +1,6 @@
 """The bad requests that an authorization server must refuse: RFC 6749, 7523, 7636, 7662, 9449 and 9700 say which."""
 
+import time
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -78,9 +79,9 @@ class Material:
 ProviderCase = Case[Material, Ask]
 Lacks = Callable[[Material], str | None]
 
-CONTROLS = ("token", "introspection", "revocation", "authorization", "code", "own")
-"""What a case's good request goes to. `code`: a good code is exchanged after the bad ones; `own`: the case has a sequence of its
-own that begins with what is good.
+CONTROLS = ("token", "introspection", "revocation", "authorization", "code", "own", "session")
+"""What a case's good request goes to. `code`: a good code is exchanged after the bad ones; `own` and `session`: the case
+has a sequence of its own that begins with what is good, and ends a session; each is for a run of its own.
 """
 
 SPOILT = ("wrong_verifier", "missing_verifier", "other_redirect_uri")
@@ -92,7 +93,7 @@ _REFUSED = frozenset({400, 401, 403})
 _ANY_PAGE = frozenset(range(200, 500))
 _SECRETS = frozenset({"client_secret_basic", "client_secret_post"})
 _SIGNED = frozenset({"private_key_jwt", "client_secret_jwt"})
-_HOUR = 3600
+_HOUR, _SECOND = 3600, 1.1
 
 
 # Good requests
@@ -312,14 +313,19 @@ def _with_code(word: str, **changes: str | None) -> Callable[[Material], Ask]:
 
 
 def _refresh_reused(material: Material) -> Ask:
-    """Refresh twice, then offer the first refresh token: a grace that a provider grants is for the latest predecessor only."""
+    """Refresh twice, then offer the first refresh token: a grace that a provider grants is for the latest predecessor only.
+
+    The refreshes are a second apart, as servers that tell old tokens by their `iat` know whole seconds only.
+    """
     session = material.session
     if session is None:
         raise LookupError("the case needs a refresh token")
     first = session.refresh
 
     def second(answer: Answer) -> Ask:
-        return _refreshing(material, _successor(answer, first), third)
+        following = _successor(answer, first)
+        time.sleep(_SECOND)
+        return _refreshing(material, following, third)
 
     def third(answer: Answer) -> Ask:
         _successor(answer, first)
@@ -545,7 +551,7 @@ _TABLE: tuple[ProviderCase, ...] = (
     Case("N20", "code_reused", _SLOW, "a code that was exchanged before", _used_code, _spent_code,
          proper=_REFUSED, taken=issued, control="own"),
     Case("N21", "refresh_reused", _SLOW, "a refresh token that was replaced twice", _session, _refresh_reused,
-         Reason.REFRESH_REUSE_ACCEPTED, proper=_REFUSED, taken=issued, control="own"),
+         Reason.REFRESH_REUSE_ACCEPTED, proper=_REFUSED, taken=issued, control="session"),
     Case("N18", "wrong_password", _INTRUSIVE, "a wrong password of a decoy user", _user, _decoy,
          proper=_REFUSED, taken=issued, parameter="decoy_user"),
 )  # fmt: skip

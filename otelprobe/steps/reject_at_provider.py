@@ -35,10 +35,11 @@ from otelprobe.result import Warn
 from otelprobe.step import Artifact, AuthorizationCode, Context, Done, ProviderMetadata, Step, StepFailed, Tokens
 
 CASE_WORD = case_words(PROVIDER_CASES)
-ENDPOINT_OF: Mapping[str, str] = {"own": "token", "code": "token"}
+ENDPOINT_OF: Mapping[str, str] = {"own": "token", "code": "token", "session": "token"}
 
 _CONTROL = "control"
 _FEWEST = 3
+_OF_ITS_OWN = frozenset({"own", "session"})
 _RESERVED = frozenset(
     {"client_id", "client_secret", "client_assertion", "client_assertion_type", "grant_type", "scope"}
 )
@@ -237,7 +238,7 @@ class RejectAtProvider(Step):
         controls: list[tuple[str, Answer]],
     ) -> None:
         """Send a good request, bad ones of its kind, and the good one again; a rate limit ends it."""
-        if control not in {"own", "code"}:
+        if control not in {*_OF_ITS_OWN, "code"}:
             before = self._send(material, _CONTROL, partial(good_request, material, control), None)
             controls.append((control, before))
             if before.failed is not None:
@@ -251,7 +252,7 @@ class RejectAtProvider(Step):
                 return
         if control == "code" and material.spare is None:
             return
-        if control != "own":
+        if control not in _OF_ITS_OWN:
             controls.append((control, self._send(material, _CONTROL, partial(good_request, material, control), None)))
 
     def _send(self, material: Material, name: str, make: Callable[[], Ask], group: Group | None) -> Answer:

@@ -1,0 +1,255 @@
+"""Bad requests to real providers: what the step says of each is what the provider does with the test's own."""
+
+import json
+import re
+from base64 import urlsafe_b64encode
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, urljoin, urlsplit
+
+import pytest
+import requests
+
+from otelprobe.tokens import public_jwk
+from tests.matrix import PROVIDERS, compare, hold
+from tests.matrix_flows import found
+from tests.provider_by_hand import ByHand, stranger
+from tests.signing_kit import pem
+from tests.stack import test_oidc_provider_machine as machine
+from tests.stack import test_oidc_provider_people as people
+from tests.stack.harness import keycloak as kc
+from tests.stack.harness import oidc_provider as op
+from tests.stack.harness.keycloak_admin import Admin
+from tests.stack.harness.oidc_provider import OidcProvider, Provider
+from tests.stack.servers import Keycloaks, told_in_one_line
+from tests.token_kit import signing_key
+
+URI = "https://app.example.com/cb"
+SECRET = {"client_secret": {"env": "CLIENT_SECRET"}}
+REJECT: dict[str, Any] = {"step": "reject_at_provider", "cases": ["safe", "slow"], "max_requests": 40, "every": "1ms"}
+ASSERTIONS = ("replayed", "expired", "other_audience", "unsigned", "other_key")
+PROOFS = ("replayed", "twice", "wrong_method", "wrong_url", "wrong_type", "private_key", "unsigned", "old", "early")
+SIGNER = {"client_id": "signer", "client_assertion": {"key": {"env": "SIGNING_KEY"}, "kid": "probe-1"}}
+PERSON = {"grant": "password", "username": "ann", "password": {"env": "PASSWORD"}, "scope": "openid"}
+
+
+def named(prefix: str, names: tuple[str, ...]) -> tuple[str, ...]:
+    """Give the names of cases."""
+    return tuple(f"{prefix}{name}" for name in names)
+
+
+def _client(name: str, **more: Any) -> dict[str, Any]:
+    return {
+        "clientId": name,
+        "secret": kc.SECRET,
+        "serviceAccountsEnabled": True,
+        "directAccessGrantsEnabled": True,
+        "redirectUris": [URI],
+        "clientAuthenticatorType": "client-secret",
+        **more,
+    }
+
+
+@pytest.fixture(scope="module")
+def issuer(keycloaks: Keycloaks) -> Iterator[str]:
+    """Give the issuer of a Keycloak realm that rotates refresh tokens, whose clients have a secret, a key, or proofs."""
+    jwks = json.dumps({"keys": [{**public_jwk(signing_key("ES256")), "kid": "probe-1", "use": "sig", "alg": "ES256"}]})
+    admin = Admin(keycloaks.get())
+    yield admin.make_realm(
+        "matrix",
+        accessTokenLifespan=300,
+        clients=[
+            _client("plain", attributes={"pkce.code.challenge.method": "S256"}),
+            _client(
+                "signer",
+                clientAuthenticatorType="client-jwt",
+                attributes={"use.jwks.string": "true", "jwks.string": jwks},
+            ),
+            _client("bound", attributes={"dpop.bound.access.tokens": "true"}),
+        ],
+    )
+    admin.close()
+
+
+@pytest.fixture(autouse=True)
+def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLIENT_SECRET", kc.SECRET)
+    monkeypatch.setenv("PASSWORD", kc.PASSWORD)
+    monkeypatch.setenv("SIGNING_KEY", pem("ES256"))
+
+
+def test_keycloak_and_a_client_with_a_secret(issuer: str, tmp_path: Path) -> None:
+    """Grants, scopes, authentication, redirect URIs, PKCE and refresh tokens used twice."""
+    idp = {"issuer": issuer, "client_id": "plain", **SECRET}
+    step = {**REJECT, "redirect_uri": URI}
+    verdicts = found(tmp_path, idp, {"step": "token", **PERSON}, step, cases=("refresh_reused", "plain_pkce"))
+    asked = {"grant_type": "password", "username": "ann", "password": kc.PASSWORD, "scope": "openid"}
+    compare(verdicts, ByHand(issuer, "plain", kc.SECRET, asked, URI).truth)
+    hold(PROVIDERS, "Keycloak, client secret", verdicts)
+
+
+def test_keycloak_and_a_client_with_a_key(issuer: str, tmp_path: Path) -> None:
+    """Client assertions that were used, have expired, are for another, unsigned, or signed by another key."""
+    cases = named("assertion_", ASSERTIONS)
+    verdicts = found(tmp_path, {"issuer": issuer, **SIGNER}, "token", {**REJECT, "cases": ["N23"]}, cases=cases)
+    compare(verdicts, ByHand(issuer, "signer", key=signing_key("ES256")).truth)
+    hold(PROVIDERS, "Keycloak, client key", verdicts)
+
+
+def test_keycloak_and_bound_tokens(issuer: str, tmp_path: Path) -> None:
+    """Proofs that break a rule of RFC 9449 each."""
+    idp = {"issuer": issuer, "client_id": "bound", **SECRET, "dpop": {}}
+    verdicts = found(tmp_path, idp, "token", {**REJECT, "cases": ["N24"]}, cases=named("request_proof_", PROOFS))
+    compare(verdicts, ByHand(issuer, "bound", kc.SECRET, proves=True).truth)
+    hold(PROVIDERS, "Keycloak, DPoP", verdicts)
+
+
+def test_oidc_provider_and_a_client_with_a_secret(
+    oidc_provider: OidcProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Grants, scopes, authentication, introspection, revocation and refresh tokens used twice."""
+    monkeypatch.setenv("CLIENT_SECRET", op.SECRET)
+    monkeypatch.setenv("PASSWORD", op.PASSWORD)
+    oidc_provider.change(healthy=True)
+    idp = {"issuer": oidc_provider.issuer, "client_id": op.CLIENT, **SECRET}
+    token = {"step": "token", **PERSON, "scope": "openid offline_access"}
+    step = {**REJECT, "grant": "client_credentials"}
+    verdicts = found(tmp_path, idp, token, step, cases=("refresh_reused", "introspect_without_auth"))
+    asked = {"grant_type": "password", "username": op.USER, "password": op.PASSWORD, "scope": "openid offline_access"}
+    machine = ByHand(oidc_provider.issuer, op.CLIENT, op.SECRET)
+    person = ByHand(oidc_provider.issuer, op.CLIENT, op.SECRET, asked)
+    compare(verdicts, lambda case: (person if case == "refresh_reused" else machine).truth(case))
+    hold(PROVIDERS, "oidc-provider, client secret", verdicts)
+
+
+@pytest.fixture(scope="module")
+def machines(tmp_path_factory: pytest.TempPathFactory) -> Iterator[machine.Machines]:
+    """Give the oidc-provider whose clients sign and prove."""
+    with told_in_one_line():
+        running = machine.Machines(tmp_path_factory.mktemp("machines"))
+    yield running
+    running.stop()
+
+
+def _over_tls(machines: machine.Machines, **more: Any) -> Mapping[str, Any]:
+    return {"issuer": machines.issuer, "http": {"ca_file": machines.ca_file}, **more}
+
+
+def test_oidc_provider_and_a_client_with_a_key(
+    machines: machine.Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Client assertions, by RS256."""
+    monkeypatch.setenv("SIGNING_KEY", pem("RS256"))
+    idp, cases = _over_tls(machines, **SIGNER), named("assertion_", ASSERTIONS)
+    verdicts = found(tmp_path, idp, machine.TOKEN, {**REJECT, "cases": ["N23"]}, cases=cases)
+    hand = Rsa(machines.issuer, "signer", key=signing_key("RS256"), verify=machines.ca_file, asked=_orders())
+    compare(verdicts, hand.truth)
+    hold(PROVIDERS, "oidc-provider, client key", verdicts)
+
+
+class Rsa(ByHand):
+    """A client whose key is an RSA key."""
+
+    def assertion(self, key: Any = None, alg: str = "RS256", **claims: object) -> str:
+        """Sign an assertion; a stranger's key is one of RSA too."""
+        return super().assertion(stranger() if key is not None else None, alg, **claims)
+
+
+def _orders() -> dict[str, str]:
+    return {"grant_type": "client_credentials", "scope": "orders:read", "resource": "https://api.example/orders"}
+
+
+def test_oidc_provider_and_bound_tokens(
+    machines: machine.Machines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Proofs, each with the nonce that the provider wants."""
+    monkeypatch.setenv("CLIENT_SECRET", machine.SECRET)
+    idp = _over_tls(machines, client_id="bound", dpop={}, **SECRET)
+    step = {**REJECT, "cases": ["N24"]}
+    verdicts = found(tmp_path, idp, machine.TOKEN, step, cases=named("request_proof_", PROOFS))
+    hand = ByHand(machines.issuer, "bound", machine.SECRET, proves=True, verify=machines.ca_file, asked=_orders())
+    hand.good()
+    compare(verdicts, hand.truth)
+    hold(PROVIDERS, "oidc-provider, DPoP", verdicts)
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
+    """Give the oidc-provider with pages; every password is good there."""
+    config = {"client": {"id": "webapp", "secret": people.SECRET}, "redirect": URI}
+    with told_in_one_line():
+        running = Provider(tmp_path_factory.mktemp("pages"), "people.mjs", config)
+    yield running
+    running.stop()
+
+
+class Person(ByHand):
+    """A client whose user logs in at the pages of oidc-provider."""
+
+    def code(self) -> dict[str, str]:
+        """Log in and agree; give the form of a good exchange."""
+        verifier = "v" * 50
+        challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
+        self.http.cookies.clear()
+        answer = self.authorize(URI, prompt="", code_challenge=challenge)
+        while not answer.headers.get("Location", "").startswith(URI):
+            here = answer.headers.get("Location")
+            if here is not None:
+                answer = self.http.get(urljoin(self.issuer, here), allow_redirects=False, timeout=10)
+                continue
+            (action,) = re.findall(r'action="([^"]+)"', answer.text)[:1]
+            (prompt,) = re.findall(r'name="prompt" value="(\w+)"', answer.text)
+            form = {"prompt": prompt, "login": "ann", "password": "any"}
+            answer = self.http.post(urljoin(self.issuer, action), data=form, allow_redirects=False, timeout=10)
+        (code,) = parse_qs(urlsplit(answer.headers["Location"]).query)["code"]
+        return {"grant_type": "authorization_code", "code": code, "redirect_uri": URI, "code_verifier": verifier}
+
+    def exchange(self, form: Mapping[str, str]) -> requests.Response:
+        """Turn a code into tokens."""
+        return self.post("token", form, (self.client, self.secret))
+
+    def good(self) -> dict[str, Any]:
+        """Give the answer to a good exchange."""
+        answer = self.exchange(self.code())
+        assert answer.ok, answer.text
+        self.asked = {"grant_type": "refresh_token", "refresh_token": answer.json()["refresh_token"]}
+        return dict(answer.json())
+
+    def truth(self, case: str) -> str:
+        """Give what becomes of a case; one at the token endpoint has a session of its own."""
+        self.good()
+        return super().truth(case)
+
+    def _wrong_verifier(self) -> tuple[int, bool]:
+        return self._asked_for(self.exchange({**self.code(), "code_verifier": "w" * 50}))
+
+    def _missing_verifier(self) -> tuple[int, bool]:
+        form = {n: v for n, v in self.code().items() if n != "code_verifier"}
+        return self._asked_for(self.exchange(form))
+
+    def _other_redirect_uri(self) -> tuple[int, bool]:
+        return self._asked_for(self.exchange({**self.code(), "redirect_uri": "https://elsewhere.invalid/"}))
+
+    def _code_reused(self) -> tuple[int, bool]:
+        form = self.code()
+        assert self.exchange(form).ok
+        return self._asked_for(self.exchange(form))
+
+
+CODES = ("wrong_verifier", "missing_verifier", "other_redirect_uri", "code_reused")
+
+
+def test_oidc_provider_and_people(pages: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Codes, verifiers, redirect URIs, and a session that is refreshed between bad requests."""
+    monkeypatch.setenv("CLIENT_SECRET", people.SECRET)
+    idp = {"issuer": pages.issuer, "client_id": "webapp", **SECRET}
+    log_in = {"step": "authorize", "redirect_uri": URI, "username": "ann", "password": {"env": "PASSWORD"}}
+    logins = [{**log_in, "name": f"login{n}"} for n in range(5)]
+    cases = ["N19", "N17", "N26", "N20"]
+    step = {**REJECT, "cases": cases, "redirect_uri": URI, "codes": [f"login{n}" for n in range(4)]}
+    token = {"step": "token", "grant": "authorization_code", "use": "login4"}
+    verdicts = found(tmp_path, idp, *logins, token, step, cases=(*CODES, "unknown_grant", "redirect_fragment"))
+    compare(verdicts, Person(pages.issuer, "webapp", people.SECRET, redirect=URI).truth)
+    hold(PROVIDERS, "oidc-provider, people", verdicts)
