@@ -137,7 +137,7 @@ def _measured(ctx: Context, jwt: Jwt, tokens: Tokens, hosts: tuple[str, ...]) ->
 
 
 def with_claimed_skew(ctx: Context, jwt: Jwt, tokens: Tokens, done: Done) -> Done:
-    """Tell of a clock that is off and breaks nothing, where the provider sends no `Date` (Keycloak does not).
+    """Tell how far the provider's clock is off though it breaks nothing, where it sends no `Date` (Keycloak does not).
 
     It is read from `iat` and from `exp` less `expires_in`. A cache or a margin at the provider may be behind one of them,
     so that the lesser difference counts.
@@ -149,11 +149,11 @@ def with_claimed_skew(ctx: Context, jwt: Jwt, tokens: Tokens, done: Done) -> Don
         return done
     stated = exp - tokens.expires_in + 0.5 - _obtained(ctx, tokens)
     seconds = min(issued[1], stated, key=abs)
+    done = replace(done, facts={**done.facts, Fact.CLOCK_SKEW: round(seconds, 3)})
     if abs(seconds) <= _SKEW_WORTH_TELLING:
         return done
     warning = Warn(Reason.CLOCK_SKEW, f"the clock of {issued[0]} is {seconds:+.0f} s from the prober's")
-    facts = {**done.facts, Fact.CLOCK_SKEW: round(seconds, 3)}
-    return replace(done, facts=facts, warnings=(*done.warnings, warning))
+    return replace(done, warnings=(*done.warnings, warning))
 
 
 def _provider_hosts(ctx: Context) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import requests
 
+from otelprobe.__main__ import main
 from otelprobe.reasons import Blame, Counts, Outcome, Reason
 from otelprobe.result import Fact
 from tests.conftest import Answer, Seen, Server
@@ -254,3 +255,29 @@ def test_posture_finds_none_and_plain(iam: Iam, tmp_path: Path) -> None:
     strict = "- discover\n- keys\n- {step: posture, fail_on: high}"
     result = run_text(tmp_path, flow_file(iam.issuer, strict))
     assert verdict(result) == ("posture", Reason.POSTURE_VIOLATED, Blame.PROVIDER, Counts.NONE)
+
+
+def _issued(iam: Iam, directory: Path, **form: str) -> Path:
+    """Ask for a token as any client would, and write it to a file."""
+    with requests.Session() as http:
+        http.trust_env = False
+        found = http.get(f"{iam.issuer}/.well-known/openid-configuration", timeout=10).json()["token_endpoint"]
+        answer = http.post(found, form, auth=("otelprobe", SECRET), timeout=10).json()
+    path = directory / "token"
+    path.write_text(answer["access_token"])
+    return path
+
+
+def test_the_workbench_tells_an_opaque_token_from_a_bad_one(
+    iam: Iam, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`jwt verify --issuer` calls a client's random string opaque and shows nothing of it; a user's JWT it verifies."""
+    path = _issued(iam, tmp_path, grant_type="client_credentials")
+    assert main(["jwt", "verify", str(path), "--issuer", iam.issuer]) == 1
+    out = "".join(capsys.readouterr())
+    assert "token_opaque" in out
+    assert path.read_text() not in out
+    path = _issued(iam, tmp_path, grant_type="password", username="ann", password=PASSWORD, scope="openid profile")
+    assert main(["jwt", "verify", str(path), "--issuer", iam.issuer, "--audience", "otelprobe"]) == 0
+    assert main(["jwt", "verify", str(path), "--issuer", iam.issuer, "--audience", "orders"]) == 1
+    assert "audience_mismatch" in capsys.readouterr().out

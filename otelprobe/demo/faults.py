@@ -65,6 +65,15 @@ _ROWS = (
         _AUTH,
         "discover",
     ),
+    Fault(
+        "discovery-drift",
+        "the discovery document offers a weaker signature algorithm than before: for a flow with drift: {fail: true}",
+        "drift_detected",
+        _PROVIDER,
+        _NONE,
+        "discover",
+        shown=False,
+    ),
     Fault("jwks-down", "the key set answers 503", "jwks_unavailable", _PROVIDER, _AUTH, "keys"),
     Fault("jwks-empty", "the key set holds no key", "jwks_empty", _PROVIDER, _AUTH, "keys"),
     Fault(
@@ -207,6 +216,15 @@ _ROWS = (
     Fault("api-not-protected", "the API answers without a token", "endpoint_not_protected", _API, _NONE, "reject"),
     Fault("api-accepts-unsigned", "the API accepts alg none", "rejection_accepted", _API, _NONE, "reject"),
     Fault("api-skips-signature", "the API does not check signatures", "rejection_accepted", _API, _NONE, "reject"),
+    Fault(
+        "api-trusts-inline-key",
+        "the API checks a token with the key that it brings along: for the case inline_key of reject, with a state_dir",
+        "rejection_accepted",
+        _API,
+        _NONE,
+        "reject",
+        shown=False,
+    ),
     Fault(
         "api-crashes-on-bad-token",
         "the API answers 500 to a bad token",

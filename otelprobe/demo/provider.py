@@ -43,7 +43,7 @@ class ProviderSite:
             "response_types_supported": ["code"],
             "grant_types_supported": ["client_credentials", "password", "refresh_token"],
             "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": [ALGORITHM],
+            "id_token_signing_alg_values_supported": [ALGORITHM, *(["HS256"] if on("discovery-drift") else [])],
             "token_endpoint_auth_methods_supported": list(CLIENT_AUTH),
             "introspection_endpoint_auth_methods_supported": list(CLIENT_AUTH[:2]),
             "revocation_endpoint_auth_methods_supported": list(CLIENT_AUTH),

@@ -255,8 +255,16 @@ class _Run:
         delay = step.facts.get(Fact.REVOCATION_DELAY)
         if isinstance(delay, int | float):
             self._gauge(schema.REVOCATION_DELAY, step.step, value=delay, lasting=True)
+        self._claimed_skew(step)
         for exchange in step.exchanges:
             self._exchange(step, exchange)
+
+    def _claimed_skew(self, step: StepResult) -> None:
+        """Tell of a clock that was read from a token, where no answer of the step had a `Date`."""
+        skew, peer = step.facts.get(Fact.CLOCK_SKEW), _PEERS.get(step.layer)
+        dated = any(exchange.clock_skew is not None for exchange in step.exchanges)
+        if isinstance(skew, int | float) and peer is not None and not dated:
+            self._gauge(schema.CLOCK_SKEW, peer, value=skew)
 
     def _exchange(self, step: StepResult, exchange: Exchange) -> None:
         peer = _PEERS.get(step.layer)

@@ -204,7 +204,7 @@ _FACT_MEANINGS = {
     Fact.JWT_PROBLEMS: "Every reason that the token is not good, the one that matters most first.",
     Fact.JWKS_KEY_COUNT: "How many keys the set holds.",
     Fact.JWKS_CHANGE: "What changed since the last run.",
-    Fact.CLOCK_SKEW: "Seconds that the peer's Date is ahead of the prober's clock; the worst of the step.",
+    Fact.CLOCK_SKEW: "Seconds that the peer's clock is ahead of ours, by `Date` or a new token's times; the worst of the step.",
     Fact.CONTROL_NO_CREDENTIAL: "The status that the same request got without a credential.",
     Fact.CONTROL_FORGED: "The status that the same request got with a forged token.",
     Fact.REJECTION_CASES: "How many bad credentials were offered.",
@@ -342,7 +342,14 @@ VALIDATION_FAILURES = Metric(
     "otelprobe.validation.failures", _C, "{failure}", "Faults found when tokens were verified locally.",
     _FP, (ERROR_TYPE,),
 )  # fmt: skip
-CLOCK_SKEW = Metric("otelprobe.clock.skew", _G, "s", "The peer's clock minus ours (resolution 1 s).", _FP, (PEER,))
+CLOCK_SKEW = Metric(
+    "otelprobe.clock.skew",
+    _G,
+    "s",
+    "The peer's clock minus ours (resolution 1 s), by `Date` or a new token's times.",
+    _FP,
+    (PEER,),
+)
 KEY_COUNT = Metric("otelprobe.jwks.key.count", _G, "{key}", "Keys that the provider publishes.", (PROVIDER,))
 KEY_CHANGES = Metric(
     "otelprobe.jwks.changes", _C, "{change}", "Changes seen in the provider's keys.", (PROVIDER,), (KEY_CHANGE,)

@@ -118,6 +118,15 @@ def test_telemetry_stands_in_one_file(tmp_path: Path) -> None:
     assert faults(tmp_path) == [f"{b}:1: telemetry: telemetry stands already in {a}:6: keep one"]
 
 
+def test_the_audit_trail_stands_in_one_file(tmp_path: Path) -> None:
+    """A second audit block is a fault that names the first, whatever the two say."""
+    a, b = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    a.write_text(PROVIDER + flow("orders", "audit: {file: audit.jsonl}\n"))
+    assert load([a]).audit.file == "audit.jsonl"
+    b.write_text("audit: {file: audit.jsonl}\n")
+    assert faults(tmp_path) == [f"{b}:1: audit: audit stands already in {a}:6: keep one"]
+
+
 def test_places_are_kept_for_later_rooms(tmp_path: Path) -> None:
     """A path of the merged whole gives the line in its own file, whichever of the files that is."""
     a, b = tmp_path / "a.yaml", tmp_path / "b.yaml"

@@ -8,15 +8,25 @@ from otelprobe.demo import FAULTS, flow_yaml, start_demo
 from otelprobe.http import LiveHttp
 from otelprobe.plan import build
 from otelprobe.run import Tools, run_flow
+from otelprobe.state import State
 
 REUSE = ("expect: {rotated: true}", "expect: {rotated: true, reuse_refused: true}")
 AFTER_REVOKE = ("always: true ", "always: true\n      - {step: introspect, name: after, expect: {active: false}}\n#")
-ELSEWHERE = {"refresh-reuse-accepted": REUSE, "revocation-ignored": AFTER_REVOKE}
+DRIFT = ("deadline: 15s", "deadline: 15s\n    drift: {fail: true}")
+INLINE = ("forged_key]", "forged_key, inline_key]")
+ELSEWHERE = {
+    "api-trusts-inline-key": INLINE,
+    "refresh-reuse-accepted": REUSE,
+    "revocation-ignored": AFTER_REVOKE,
+    "discovery-drift": DRIFT,
+}
 """For faults that the demo flow does not look for: what to change in it so that it does."""
 
 
 def run_demo_flow(faults, change, tmp_path, monkeypatch):
-    with start_demo(faults) as demo:
+    """Run the flow with faults; one that differs from what was before is switched on between two runs."""
+    later = faults == ["discovery-drift"]
+    with start_demo([] if later else faults) as demo:
         for name, value in demo.environment.items():
             monkeypatch.setenv(name, value)
         text = flow_yaml(demo)
@@ -24,7 +34,11 @@ def run_demo_flow(faults, change, tmp_path, monkeypatch):
         path.write_text(text.replace(*change), encoding="utf-8")
         assert change == ("", "") or path.read_text(encoding="utf-8") != text
         (plan,) = build(load([path]))
-        return run_flow(plan, Tools(http=LiveHttp(SystemClock())))
+        tools = Tools(http=LiveHttp(SystemClock()), state=State(tmp_path / "state"))
+        if later:
+            assert run_flow(plan, tools).passed
+            demo.set_faults(faults)
+        return run_flow(plan, tools)
 
 
 @pytest.mark.parametrize("change", [("", ""), AFTER_REVOKE], ids=["as it is", "with a look after revoke"])

@@ -6,6 +6,7 @@ from email.utils import parsedate_to_datetime
 import jwt
 import pytest
 import requests
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from otelprobe.demo import FAULTS, UnknownFaultError, start_demo
 from otelprobe.reasons import VERDICTS, Blame, Counts, Layer, Reason, objective, owner
@@ -94,6 +95,14 @@ def unsigned_passes(visitor):
     return visitor.call("/orders", jwt.encode(claims, None, "none")).status_code == 200
 
 
+def own_key_passes(visitor):
+    token = visitor.tokens()["access_token"]
+    head, claims = jwt.get_unverified_header(token), jwt.decode(token, options={"verify_signature": False})
+    key = rsa.generate_private_key(65537, 2048)
+    inline = jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key(), as_dict=True)
+    return visitor.call("/orders", jwt.encode(claims, key, "RS256", {**head, "jwk": inline})).status_code == 200
+
+
 def tampered_passes(visitor):
     return answers(visitor) == (401, 200, 200)
 
@@ -150,6 +159,7 @@ SHOWS = {
     "discovery-down": lambda v: discovery(v).status_code == 503,
     "discovery-html": lambda v: html(discovery(v), 200, "We will be back"),
     "discovery-issuer": lambda v: v.discover()["issuer"] != v.demo.issuer,
+    "discovery-drift": lambda v: "HS256" in discovery(v).json()["id_token_signing_alg_values_supported"],
     "jwks-down": lambda v: keys(v).status_code == 503,
     "jwks-empty": lambda v: keys(v).json() == {"keys": []},
     "jwks-private-key": lambda v: "d" in keys(v).json()["keys"][0],
@@ -197,6 +207,7 @@ SHOWS = {
     "api-not-protected": lambda v: answers(v) == (200, 200, 200),
     "api-accepts-unsigned": unsigned_passes,
     "api-skips-signature": tampered_passes,
+    "api-trusts-inline-key": own_key_passes,
     "api-crashes-on-bad-token": lambda v: answers(v) == (401, 500, 200),
     "refresh-broken": lambda v: v.refresh(v.tokens()["refresh_token"]).json().get("error") == "invalid_grant",
     "refresh-not-rotated": same_refresh,

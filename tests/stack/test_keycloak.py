@@ -15,6 +15,7 @@ from tests.flow_kit import ResourceServer, flow_file, passed, run_text, step, ve
 from tests.stack.harness.keycloak import PASSWORD, REALM, REALM_REUSE, SECRET, Keycloak
 from tests.stack.harness.keycloak_admin import Admin
 from tests.stack.test_command_line import document, eight_lines, once
+from tests.stack.workbench import check_workbench
 from tests.steps.flows import ShiftedClock
 
 ANN = "step: token, grant: password, username: ann, password: {env: PASSWORD}, scope: openid"
@@ -448,3 +449,11 @@ def test_dead_in_the_middle_of_a_run(idp: Keycloak, tmp_path: Path, on_the_way: 
     assert (step(result, "revoke").outcome, step(result, "revoke").reason) == (Outcome.FAIL, Reason.CONNECT_REFUSED)
     again = run(tmp_path, idp.issuer(), BASIC_STEPS)
     assert verdict(again) == ("discover", Reason.CONNECT_REFUSED, *PROVIDER)
+
+
+def test_the_workbench_verifies_by_the_issuer(
+    idp: Keycloak, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A token of Keycloak is good by the keys that its realm publishes, and not when a letter is changed."""
+    form = {"grant_type": "client_credentials"}
+    check_workbench(idp.issuer(), form, ("otelprobe", SECRET), tmp_path, capsys)

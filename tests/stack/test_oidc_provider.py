@@ -13,6 +13,7 @@ from otelprobe.state import Memory
 from tests.flow_kit import ResourceServer, flow_file, passed, run_text, step, verdict
 from tests.stack.harness.oidc_provider import PASSWORD, SECRET, OidcProvider
 from tests.stack.harness.oidc_provider import RESOURCE as API
+from tests.stack.workbench import check_workbench
 
 CLIENT = f"step: token, scope: orders:read, resource: [{API}]"
 ANN = "step: token, grant: password, username: ann, password: {env: PASSWORD}"
@@ -374,3 +375,11 @@ def test_endpoints_without_discovery(idp: OidcProvider, tmp_path: Path) -> None:
         - {{step: verify, audience: orders}}
     """)
     assert passed(run_text(tmp_path, flow_file(idp.issuer, steps, more=named)))
+
+
+def test_the_workbench_verifies_by_the_issuer(
+    idp: OidcProvider, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A token of a certified provider is good by the keys that it publishes, and not when a letter is changed."""
+    form = {"grant_type": "client_credentials", "scope": "orders:read", "resource": API}
+    check_workbench(idp.issuer, form, ("otelprobe", SECRET), tmp_path, capsys)

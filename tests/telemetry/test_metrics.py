@@ -7,7 +7,7 @@ from typing import Any
 
 from otelprobe import __version__
 from otelprobe.reasons import Layer
-from otelprobe.result import ProviderStatus
+from otelprobe.result import Fact, ProviderStatus
 from otelprobe.telemetry import Telemetry, schema
 from otelprobe.telemetry.attributes import exchange_attributes
 from otelprobe.telemetry.metrics import Recorder
@@ -321,3 +321,13 @@ def test_a_handshake_is_no_http_request():
     told = exchange_attributes(passed(), step("certificate"), shake)
     assert schema.TLS_VERSION.name in told
     assert not {schema.METHOD.name, schema.URL.name, schema.PROTOCOL_NAME.name} & told.keys()
+
+
+def test_a_clock_that_only_a_token_tells_of_has_its_series():
+    """Where no answer carries a Date, the skew that was read from a token stands for the provider's; a Date wins."""
+    claimed = step("verify", exchanges=(), facts={Fact.CLOCK_SKEW: -44.5})
+    dated = step("token", exchanges=(exchange("POST", "login.example.com"),), facts={Fact.CLOCK_SKEW: -44.5})
+    for row, expected in ((claimed, -44.5), (dated, -0.4)):
+        meter = Meter()
+        meter.recorder.record(passed(steps=(row,)))
+        assert list(meter.values(schema.CLOCK_SKEW).values()) == [expected]
