@@ -329,7 +329,7 @@ class HttpOptions:
 
     def over(self, wider: "HttpOptions") -> "HttpOptions":
         """Give these options with every gap filled from `wider`; header lists are merged, the nearest wins."""
-        if self == _UNSAID:
+        if self is UNSAID or self == UNSAID:
             return wider
         names = (f.name for f in fields(self))
         values = {name: getattr(wider if getattr(self, name) is None else self, name) for name in names}
@@ -340,7 +340,8 @@ class HttpOptions:
         return tuple(value for value in self.headers.values() if isinstance(value, SecretRef))
 
 
-_UNSAID = HttpOptions()
+UNSAID = HttpOptions()
+"""Where nobody says anything."""
 
 DEFAULT_HTTP = HttpOptions(timeout=5.0, max_size=1024**2, insecure_http=False)
 """What holds where nobody says anything: 5 s is long enough for any healthy provider and short enough for a 20 s flow."""

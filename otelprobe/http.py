@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Protocol
 
 from otelprobe.clock import Clock
 from otelprobe.fields import DEFAULT_HTTP, HttpOptions
+from otelprobe.quick import quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.result import Exchange
-from otelprobe.transport.route import environment_in_force
+from otelprobe.transport.route import Proxies, environment_in_force
 
 if TYPE_CHECKING:
     from otelprobe.transport.call import Call
@@ -41,6 +42,7 @@ class Redirects(StrEnum):
     FOLLOW = "follow"
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """What to send.
@@ -159,10 +161,11 @@ class Http(Protocol):
 
 
 class LiveHttp:
-    """The door on real sockets. It keeps nothing between calls but TLS contexts, so many threads may share it."""
+    """The door on real sockets. It keeps nothing between calls but TLS contexts and proxies, so many threads may share it."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self._proxies = Proxies()
 
     def warm_up(self, url: str, options: HttpOptions) -> None:
         """Import the transport, and load the trust store where TLS will be spoken. What is wrong, `send` will say."""
@@ -191,6 +194,7 @@ class LiveHttp:
             deadline=min(request.deadline, self._clock.monotonic() + (options.timeout or _TIMEOUT)),
             trace_id=wire.trace_id,
             control=request.control,
+            proxies=self._proxies,
         )
         call = first_call(request.method, request.url, request.headers, request.body, request.safe_url)
         call = replace(call, twice=request.twice) if request.twice else call
@@ -224,6 +228,7 @@ class LiveHttp:
             deadline=min(deadline, self._clock.monotonic() + (options.timeout or _TIMEOUT)),
             trace_id=wire.trace_id,
             control=False,
+            proxies=self._proxies,
         )
         seen = inspect_once(host, port, orders, wire.draw_span_id(), verify=verify)
         wire.exchanges.append(seen.exchange)
@@ -237,11 +242,12 @@ def _judge(request: Request, call: "Call", told: "Told", resent: int) -> "tuple[
     """Give the call that follows, if the answer is a redirect to be followed, or what is wrong."""
     from otelprobe.transport.call import REDIRECTS, next_call  # noqa: PLC0415 - see the module's docstring
 
-    location = next((v for n, v in told.headers if n.lower() == "location"), None)
     status = told.exchange.status or 0
-    follows = request.redirects is not Redirects.NONE and status in REDIRECTS and location is not None
-    if told.failed is not None or not follows or location is None:
+    if told.failed is not None or request.redirects is Redirects.NONE or status not in REDIRECTS:
         return None, told.failed
+    location = next((v for n, v in told.headers if n.lower() == "location"), None)
+    if location is None:
+        return None, None
     if resent - request.resent >= request.max_redirects:
         text = f"{told.target.place}: more than {request.max_redirects} redirects"
         return None, CheckFailed(Reason.REDIRECT_LOOP, text)

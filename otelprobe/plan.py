@@ -7,7 +7,7 @@ from otelprobe.config.faults import ConfigError, Fault, Path, suggest
 from otelprobe.config.models import Config, Flow
 from otelprobe.drift import DriftPolicy
 from otelprobe.expect import Expect
-from otelprobe.fields import HttpOptions
+from otelprobe.fields import UNSAID, HttpOptions
 from otelprobe.provider import Provider
 from otelprobe.reasons import Reason
 from otelprobe.result import FlowFacts, StepFacts
@@ -42,7 +42,7 @@ class FlowPlan:
     cron: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     objectives: Mapping[str, float] = field(default_factory=dict)
-    http: HttpOptions = field(default_factory=HttpOptions)
+    http: HttpOptions = UNSAID
     location: str | None = None
     drift: DriftPolicy | None = None
 

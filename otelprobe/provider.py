@@ -5,7 +5,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Literal
 
-from otelprobe.fields import HttpOptions, RateLimit, SecretRef, Url
+from otelprobe.fields import UNSAID, HttpOptions, RateLimit, SecretRef, Url
 from otelprobe.reasons import CheckFailed
 from otelprobe.signing import ClientAssertion, Dpop, assertion_faults, read_signer
 from otelprobe.tokens import load_crypto
@@ -83,7 +83,7 @@ class Provider:
     ] = field(default_factory=dict)
     """URLs that win over the discovery document; where all that a flow needs are named, it needs no `discover`."""
 
-    http: HttpOptions = field(default_factory=HttpOptions)
+    http: HttpOptions = UNSAID
     """How to reach the provider; wins over the flow's `http`."""
 
     budget: RateLimit | None = None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
+from otelprobe.quick import quick
 from otelprobe.reasons import Blame, Counts, Layer, Outcome, Reason
 
 FactValue = bool | int | float | str | tuple[str, ...]
@@ -79,6 +80,7 @@ class Fact(StrEnum):
     SAML_MISSING_ATTRIBUTES = "saml.missing_attributes"
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Phases:
     """Seconds spent in each phase of one HTTP attempt; `None` where the phase did not take place."""
@@ -102,6 +104,7 @@ class TlsFacts:
     not_after: float | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Exchange:
     """One HTTP attempt on the wire.
@@ -226,6 +229,7 @@ class AuditEvent(StrEnum):
 _NO_CLAIMS: Mapping[str, str] = MappingProxyType({})
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AuditFact:
     """What became of one credential in a step.
@@ -264,6 +268,7 @@ class ProviderStatus:
     component: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class StepResult:
     """What one planned step came to; every planned step has one on every run, skipped ones included.
@@ -300,6 +305,7 @@ class StepResult:
     audit: tuple[AuditFact, ...] = ()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class FlowResult:
     """What one run of a flow came to. Ids are integers of 128 (trace) and 64 bits (span), as OpenTelemetry has them."""

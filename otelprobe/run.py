@@ -1,11 +1,11 @@
 """FlowPlan to FlowResult: every planned step gets its row, and nothing that a check finds is ever raised."""
 
 import os
-import secrets
 import traceback
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
+from struct import Struct
 from typing import Protocol
 
 from otelprobe.audit.facts import Auditor, Noted
@@ -23,6 +23,7 @@ from otelprobe.step import Context, Done, Made, Step, StepFailed, capture_values
 from otelprobe.template import names_in
 
 _MOST_TOLD = 5
+_DRAW = Struct("<64Q")
 CLEAN_UP_RESERVE = 5.0
 """Seconds: what all clean-up steps together may take beyond the flow's deadline, lest a slow target leave tokens unrevoked."""
 
@@ -43,15 +44,22 @@ class Ids(Protocol):
 
 
 class RandomIds:
-    """Ids from the machine's entropy, as W3C Trace Context asks for."""
+    """Ids from the machine's entropy, as W3C Trace Context asks for. It is asked for those of several runs at once."""
+
+    def __init__(self) -> None:
+        self._drawn: list[int] = []
 
     def trace_id(self) -> int:
         """Draw a trace id."""
-        return secrets.randbits(128) or 1
+        return self.span_id() << 64 | self.span_id()
 
     def span_id(self) -> int:
         """Draw a span id."""
-        return secrets.randbits(64) or 1
+        try:
+            return self._drawn.pop() or 1
+        except IndexError:
+            self._drawn += _DRAW.unpack(os.urandom(_DRAW.size))
+            return self._drawn.pop() or 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,6 +195,7 @@ class _Run:
         ctx = self._context(step, wire, started)
         done, failed = self._attempt(step, ctx, started)
         wall = clock.monotonic() - started
+        skewed = _worst_skew(wire.exchanges)
         row = StepResult(
             step=step.name,
             kind=step.kind,
@@ -198,9 +207,9 @@ class _Run:
             start_ns=start_ns,
             end_ns=start_ns + int(wall * 1e9),
             duration=max(0.0, wall - _aside(wire)),
-            warnings=(*done.warnings, *self._skew_warnings(wire.exchanges)),
+            warnings=(*done.warnings, *_skew_warnings(skewed)),
             exchanges=tuple(wire.exchanges),
-            facts=_with_skew(done, wire.exchanges),
+            facts=_with_skew(done, skewed),
             expiries=done.expiries,
             key_changes=done.key_changes,
             cases=done.cases,
@@ -279,15 +288,11 @@ class _Run:
 
     def _check_duration(self, step: Step, ctx: Context, started: float) -> None:
         wanted = step.expect.max_duration
+        if wanted is None:
+            return
         took = ctx.clock.monotonic() - started - _aside(ctx.wire)
-        if wanted is not None and took > wanted:
+        if took > wanted:
             raise CheckFailed(Reason.TOO_SLOW, f"took {took * 1000:.0f} ms, allowed {wanted * 1000:.0f} ms")
-
-    def _skew_warnings(self, exchanges: list[Exchange]) -> tuple[Warn, ...]:
-        worst = _worst_skew(exchanges)
-        if worst is None or abs(worst.clock_skew or 0.0) <= SKEW_WORTH_A_WARNING:
-            return ()
-        return (Warn(Reason.CLOCK_SKEW, f"the clock of {worst.host} is {worst.clock_skew:+.0f} s from the prober's"),)
 
 
 def options_for(step: Step, plan: FlowPlan) -> HttpOptions:
@@ -315,7 +320,11 @@ def _check_common(step: Step, done: Done) -> Mapping[str, str]:
 
 def _aside(wire: Wire) -> float:
     """Give the seconds that are no part of what the user's request would take."""
-    return sum(x.duration for x in wire.exchanges if x.control) + sum(wire.aside)
+    seconds = sum(wire.aside)
+    for exchange in wire.exchanges:
+        if exchange.control:
+            seconds += exchange.duration
+    return seconds
 
 
 def _worst_skew(exchanges: list[Exchange]) -> Exchange | None:
@@ -323,8 +332,13 @@ def _worst_skew(exchanges: list[Exchange]) -> Exchange | None:
     return max(seen, key=lambda x: abs(x.clock_skew or 0.0), default=None)
 
 
-def _with_skew(done: Done, exchanges: list[Exchange]) -> Mapping[str, FactValue]:
-    worst = _worst_skew(exchanges)
+def _skew_warnings(worst: Exchange | None) -> tuple[Warn, ...]:
+    if worst is None or abs(worst.clock_skew or 0.0) <= SKEW_WORTH_A_WARNING:
+        return ()
+    return (Warn(Reason.CLOCK_SKEW, f"the clock of {worst.host} is {worst.clock_skew:+.0f} s from the prober's"),)
+
+
+def _with_skew(done: Done, worst: Exchange | None) -> Mapping[str, FactValue]:
     if worst is None or worst.clock_skew is None or Fact.CLOCK_SKEW in done.facts:
         return done.facts
     return {**done.facts, Fact.CLOCK_SKEW: round(worst.clock_skew, 3)}

@@ -9,9 +9,10 @@ from urllib.parse import urlencode, urlsplit
 
 from otelprobe.clock import Clock
 from otelprobe.expect import Expect
-from otelprobe.fields import Duration, HttpOptions, JsonPath, SecretRef, find_json, is_loopback
+from otelprobe.fields import UNSAID, Duration, HttpOptions, JsonPath, SecretRef, find_json, is_loopback
 from otelprobe.http import CREDENTIAL_HEADERS, Http, Redirects, Reply, Request, Wire
 from otelprobe.provider import Provider
+from otelprobe.quick import quick
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import CaseResult, Exchange, Expiry, FactValue, Finding, KeyChange, ProviderStatus, Warn
 from otelprobe.signing import Signer
@@ -77,6 +78,7 @@ class DeviceCode(Artifact):
     scope: str | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Tokens(Artifact):
     """What a token endpoint or a log-in issued.
@@ -128,6 +130,7 @@ class Claims(Artifact):
     claims: Mapping[str, object] = field(repr=False)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """What became of one credential of several: taken, or refused for a `reason`; `exchange` None: it was judged here."""
@@ -161,6 +164,7 @@ class Revoked(Artifact):
 _EMPTY: Mapping[str, FactValue] = MappingProxyType({})
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Done:
     """What a step that passed gives back. `reply` is the answer that `expect` and `capture` are read from."""
@@ -186,6 +190,7 @@ class StepFailed(CheckFailed):
         self.done = done
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Made:
     """An artifact with the name of the step that made it."""
@@ -194,6 +199,7 @@ class Made:
     artifact: Artifact
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """What a step is given: the door, the clock, the memory, and what earlier steps made (in order)."""
@@ -352,7 +358,7 @@ class Step:
     expect: Expect = field(default_factory=Expect)
     """What the answer has to be; a step may add members of its own."""
 
-    http: HttpOptions = field(default_factory=HttpOptions)
+    http: HttpOptions = UNSAID
     """How to reach the host; what is not set comes from the provider's and the flow's `http`."""
 
     redirects: Redirects | None = None

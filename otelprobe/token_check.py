@@ -5,6 +5,7 @@ Shared by the steps that verify access tokens and ID tokens.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from urllib.parse import urlsplit
 
 from otelprobe.http import Redirects
@@ -164,7 +165,12 @@ def _provider_hosts(ctx: Context) -> tuple[str, ...]:
         *(metadata.endpoints.values() if metadata is not None else ()),
         *((keys.url,) if keys is not None else ()),
     ]
-    return tuple(dict.fromkeys(urlsplit(str(url)).hostname or "" for url in urls))
+    return tuple(dict.fromkeys([_host(str(url)) for url in urls]))
+
+
+@lru_cache(maxsize=1024)
+def _host(url: str) -> str:
+    return urlsplit(url).hostname or ""
 
 
 def skew_facts(skew: Skew | None) -> dict[str, FactValue]:

@@ -24,6 +24,8 @@ class Limiter:
             return result, 0
         before = sum(len(step.audit) for step in result.steps)
         steps = tuple(self._step(result.flow, step) for step in result.steps)
+        if all(one is other for one, other in zip(steps, result.steps, strict=True)):
+            return result, 0
         return replace(result, steps=steps), before - sum(len(step.audit) for step in steps)
 
     def untold(self) -> dict[tuple[str, AuditEvent], int]:
@@ -34,8 +36,9 @@ class Limiter:
     def _step(self, flow: str, step: StepResult) -> StepResult:
         if not step.audit:
             return step
-        told = (self._fact((flow, fact.event), fact, step.end_ns / 1e9) for fact in step.audit)
-        return replace(step, audit=tuple(fact for fact in told if fact is not None))
+        judged = [self._fact((flow, fact.event), fact, step.end_ns / 1e9) for fact in step.audit]
+        told = tuple(fact for fact in judged if fact is not None)
+        return step if told == step.audit else replace(step, audit=told)
 
     def _fact(self, kind: tuple[str, AuditEvent], fact: AuditFact, now: float) -> AuditFact | None:
         times = self._times.setdefault(kind, deque())

@@ -11,7 +11,7 @@ from otelprobe.config.document import Document
 from otelprobe.config.faults import Fault, Path
 from otelprobe.cron import Cron
 from otelprobe.drift import DriftPolicy
-from otelprobe.fields import Duration, HttpOptions, Percent, Scalar, SecretRef, parse_url
+from otelprobe.fields import UNSAID, Duration, HttpOptions, Percent, Scalar, SecretRef, parse_url
 from otelprobe.provider import Provider
 from otelprobe.step import Step
 from otelprobe.steps import STEPS, step_class
@@ -118,7 +118,7 @@ class Flow:
     objective: Objective = field(default_factory=Objective)
     """Targets, exported as data for dashboards and alerts; they judge no run."""
 
-    http: HttpOptions = field(default_factory=HttpOptions)
+    http: HttpOptions = UNSAID
     """How to reach hosts; what a step or the provider sets wins."""
 
     drift: DriftPolicy | None = None

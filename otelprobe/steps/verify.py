@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -168,12 +168,13 @@ class Verify(Step):
         early = _remember(ctx, jwt, found.key) if found.key is not None and self.key is None else ()
         problems, skew = explained_by_clock(ctx, jwt, tokens, policy, found.problems)
         done = Done(
+            makes=() if problems else (Claims(tokens.access, jwt.claims),),
             facts={**found.facts, **problem_facts(problems), **skew_facts(skew)},
             warnings=(*self._warnings(ctx.provider), *found.warnings, *early),
         )
         if problems:
             raise StepFailed(failure(problems, skew), done)
-        return replace(with_claimed_skew(ctx, jwt, tokens, done), makes=(Claims(tokens.access, jwt.claims),))
+        return with_claimed_skew(ctx, jwt, tokens, done)
 
     def misfits(self, provider: Provider | None) -> Iterator[tuple[str, str]]:
         """Say that the provider's access tokens cannot be verified with its keys."""
@@ -259,7 +260,8 @@ def _parse(text: bytes) -> tuple[Key, ...]:
 
 def _read(path: str) -> bytes:
     try:
-        return Path(path).read_bytes()
+        with Path(path).open("rb", buffering=0) as file:
+            return file.readall()
     except OSError as error:
         raise CheckFailed(Reason.CONFIG_ERROR, f"key file {path}: {error.strerror}") from None
 

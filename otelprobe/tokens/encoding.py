@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from binascii import a2b_base64
 from hashlib import sha256
 from typing import Any
 
@@ -12,6 +13,7 @@ _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 _LAST = {0: _ALPHABET, 2: _ALPHABET[::16], 3: _ALPHABET[::4]}
 """By the length's rest of four, with what a text may end: the bits that stand for nothing have to be zero."""
 
+_ORDINARY = bytes.maketrans(b"-_", b"+/")
 _PLAIN = re.compile(r"[\w.:/+=@-]{1,120}", re.ASCII)
 
 _LONGEST_SHOWN = 200
@@ -24,7 +26,7 @@ def decoded(segment: str) -> bytes | None:
         return None
     if text and text[-1] not in _LAST[len(text) % 4]:
         return None
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    return a2b_base64(text.encode().translate(_ORDINARY) + b"==="[: -len(text) % 4])
 
 
 def encoded(value: bytes) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from otelprobe.quick import quick
 from otelprobe.reasons import Reason
 from otelprobe.result import Fact, FactValue
 
@@ -16,6 +17,7 @@ class Condition(Protocol):
         ...
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Policy:
     """What a token has to fulfil. `audience` None means: not compared. `claims` maps a name to a condition of `expect`.

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from otelprobe.quick import quick
 from otelprobe.reasons import Reason
 from otelprobe.result import Fact, FactValue, Warn
 from otelprobe.tokens.algorithms import FAMILIES, algorithms, foreign_errors, reason_for
@@ -25,6 +26,7 @@ from otelprobe.tokens.policy import Policy, Problem, problem_facts
 _MOST_LISTED = 20
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verification:
     """What local verification found: every problem (the most important first), and facts that may be published.

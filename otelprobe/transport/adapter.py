@@ -10,13 +10,13 @@ from otelprobe.transport.call import Prepared
 from otelprobe.transport.dial import Attempt, Link, Route, basic, dial
 from otelprobe.transport.reading import Answer, Reader
 from otelprobe.transport.reasons import Phase
-from otelprobe.transport.route import Target, choose_proxy
+from otelprobe.transport.route import Proxies, Target
 from otelprobe.transport.trust import context_for
 
 
-def choose_route(target: Target, options: HttpOptions) -> Route:
+def choose_route(target: Target, options: HttpOptions, proxies: Proxies) -> Route:
     """Find the way to a target; CheckFailed(config_error) for a proxy or a certificate file that cannot be used."""
-    proxy = choose_proxy(target, options.proxy)
+    proxy = proxies.find(target, options.proxy)
     return Route(
         target=target,
         proxy=proxy,

@@ -10,6 +10,7 @@ from requests import PreparedRequest
 
 from otelprobe import __version__
 from otelprobe.fields import is_loopback
+from otelprobe.quick import quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.transport.dial import basic
 from otelprobe.transport.route import Target, read_target
@@ -26,6 +27,7 @@ _HARMLESS = frozenset({"accept", "accept-language", "accept-encoding", "user-age
 """What another origin may see: everything else may be a credential, whether it was named as one or not."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Call:
     """One request before its attempt: `shown` is its URL as it may be published.
@@ -43,6 +45,7 @@ class Call:
     twice: frozenset[str] = frozenset()
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Prepared:
     """A request ready for the wire, and where its URL leads."""
@@ -60,21 +63,22 @@ def first_call(method: str, url: str, headers: Mapping[str, str], body: bytes | 
     if _CONTROL.search(url):
         raise CheckFailed(Reason.CONFIG_ERROR, "the URL has a line break or another control character in it")
     for name, value in headers.items():
-        _check_header(name, value)
+        _check_name(name)
+        if _CONTROL.search(value.replace("\t", " ")):
+            raise CheckFailed(Reason.CONFIG_ERROR, f"header {name}: its value has a line break or a control character")
+        if not _is_latin(value):
+            raise CheckFailed(Reason.CONFIG_ERROR, f"header {name}: its value has a character outside ISO 8859-1")
     hidden = safe_url is not None and safe_url != url
     url, headers = _user_information(url, headers)
-    return Call(method, url, redacted(safe_url or url), headers, body, hidden)
+    return Call(method, url, _shown(safe_url or url), headers, body, hidden)
 
 
-def _check_header(name: str, value: str) -> None:
+@lru_cache(maxsize=256)
+def _check_name(name: str) -> None:
     if not _TOKEN.fullmatch(name):
         raise CheckFailed(Reason.CONFIG_ERROR, "a header name has a character that HTTP does not allow in one")
     if name.lower() in _OWN:
         raise CheckFailed(Reason.CONFIG_ERROR, f"header {name}: it is set by the prober itself; leave it out")
-    if _CONTROL.search(value.replace("\t", " ")):
-        raise CheckFailed(Reason.CONFIG_ERROR, f"header {name}: its value has a line break or a control character")
-    if not _is_latin(value):
-        raise CheckFailed(Reason.CONFIG_ERROR, f"header {name}: its value has a character outside ISO 8859-1")
 
 
 def _is_latin(value: str) -> bool:
@@ -83,6 +87,8 @@ def _is_latin(value: str) -> bool:
 
 def _user_information(url: str, headers: Mapping[str, str]) -> tuple[str, Mapping[str, str]]:
     """Take `user:password@` out of a URL and send it as HTTP Basic, unless an Authorization is given."""
+    if "@" not in url:
+        return url, headers
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -204,6 +210,9 @@ def redacted(url: str) -> str:
         return "invalid"
     query = "&".join(_without_value(part) for part in parts.query.split("&")) if parts.query else ""
     return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query=query, fragment=""))
+
+
+_shown = lru_cache(maxsize=1024)(redacted)
 
 
 def _without_value(part: str) -> str:

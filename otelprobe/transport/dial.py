@@ -14,6 +14,7 @@ from typing import Any
 from urllib3.util.ssltransport import SSLTransport
 
 from otelprobe.clock import Clock
+from otelprobe.quick import quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.result import Phases, TlsFacts
 from otelprobe.transport.reasons import Phase
@@ -23,6 +24,9 @@ from otelprobe.transport.trust import read_facts, read_unverified_facts, unverif
 _Address = tuple[socket.AddressFamily | int, tuple[Any, ...]]
 
 _FAMILIES = {None: socket.AF_UNSPEC, 4: socket.AF_INET, 6: socket.AF_INET6}
+
+_MOMENT = 0.002
+"""Seconds by which a time-out may be overstayed: to set it is a system call."""
 
 _DIAGNOSIS = 2.0
 """Seconds at most for the second handshake that reads an expired certificate."""
@@ -73,6 +77,7 @@ class Attempt:
         )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Route:
     """The whole way: target, proxy, the contexts of both TLS layers, and the IP version asked for."""
@@ -93,17 +98,26 @@ class Link(io.RawIOBase):
     def __init__(self, sock: socket.socket, attempt: Attempt) -> None:
         self._sock: Any = sock
         self._attempt = attempt
+        self._waits = sock.gettimeout() or 0.0
         self.ended = False
         self.waiting = False
 
     def wrap(self, sock: object) -> None:
         """Put a TLS layer that stands on this connection in its place."""
         self._sock = sock
+        self._waits = 0.0
 
     @property
     def sock(self) -> Any:
         """The socket, or the TLS layer, that bytes go through."""
         return self._sock
+
+    def limit(self) -> None:
+        """Let the socket wait no longer than what is left; what it was told a moment ago still serves."""
+        left = self._attempt.left()
+        if not left <= self._waits <= left + _MOMENT:
+            self._sock.settimeout(left)
+            self._waits = left
 
     def readable(self) -> bool:
         """Tell that this stream can be read."""
@@ -111,7 +125,7 @@ class Link(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """Receive into a buffer and notice the first byte of the answer, and the end."""
-        self._sock.settimeout(self._attempt.left())
+        self.limit()
         count = int(self._sock.recv_into(buffer))
         if count == 0:
             self.ended = True
@@ -123,14 +137,14 @@ class Link(io.RawIOBase):
 
     def recv(self, size: int) -> bytes:
         """Receive at most `size` bytes, for a TLS layer inside another one."""
-        self._sock.settimeout(self._attempt.left())
+        self.limit()
         return bytes(self._sock.recv(size))
 
     def sendall(self, data: bytes) -> None:
         """Send all of it; a peer that takes it in drops gains no time by that."""
         view = memoryview(data)
         while view:
-            self._sock.settimeout(self._attempt.left())
+            self.limit()
             view = view[self._sock.send(view) :]
 
     def settimeout(self, _: float | None) -> None:
@@ -294,7 +308,7 @@ def _secure(link: Link, context: ssl.SSLContext, host: str, attempt: Attempt) ->
         outer = Link(link.sock, attempt)
         link.wrap(SSLTransport(outer, context, server_hostname=name))  # type: ignore[arg-type] # it sends and receives
         return
-    link.sock.settimeout(attempt.left())
+    link.limit()
     # The socket's descriptor moves into the TLS socket, so that one is closed by the link from here on.
     tls = context.wrap_socket(link.sock, server_hostname=name, do_handshake_on_connect=False)
     link.wrap(tls)

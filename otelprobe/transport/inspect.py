@@ -42,7 +42,7 @@ def inspect_once(host: str, port: int, orders: Orders, span_id: int, *, verify: 
     clock = orders.clock
     if clock.monotonic() >= orders.deadline:
         raise CheckFailed(Reason.DEADLINE_EXCEEDED, "no time was left for the handshake")
-    route = choose_route(Target("https", host, port, "/"), orders.options)
+    route = choose_route(Target("https", host, port, "/"), orders.options, orders.proxies)
     blind = Route(route.target, route.proxy, unverified_context(), route.proxy_context, route.ip_version)
     attempt = Attempt(clock, orders.deadline, place(host, port))
     start_ns, start = clock.time_ns(), clock.monotonic()

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from otelprobe.clock import Clock
 from otelprobe.fields import DEFAULT_HTTP, HttpOptions
+from otelprobe.quick import quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.result import Exchange
 from otelprobe.transport.adapter import OneShot, choose_route, clock_skew
@@ -11,11 +12,12 @@ from otelprobe.transport.call import Call, Prepared, prepare
 from otelprobe.transport.dial import Attempt, diagnose
 from otelprobe.transport.reading import Answer
 from otelprobe.transport.reasons import Phase, failure
-from otelprobe.transport.route import Target
+from otelprobe.transport.route import Proxies, Target
 
 _DATED = frozenset({Reason.TLS_CERT_EXPIRED, Reason.TLS_CERT_NOT_YET_VALID})
 
 
+@quick
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Orders:
     """What holds for every attempt of a request: how to reach hosts, until when, in which trace, for which purpose."""
@@ -25,8 +27,10 @@ class Orders:
     deadline: float
     trace_id: int
     control: bool
+    proxies: Proxies
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Told:
     """What an attempt came to. `failed` is CheckFailed, or the exception itself where no table knows it."""
@@ -44,7 +48,7 @@ def send_once(call: Call, orders: Orders, span_id: int, resend_count: int) -> To
     if clock.monotonic() >= orders.deadline:
         raise CheckFailed(Reason.DEADLINE_EXCEEDED, "no time was left to send the request")
     prepared = prepare(call, f"00-{orders.trace_id:032x}-{span_id:016x}-01")
-    route = choose_route(prepared.target, orders.options)
+    route = choose_route(prepared.target, orders.options, orders.proxies)
     start_ns, start = clock.time_ns(), clock.monotonic()
     attempt = Attempt(clock, orders.deadline, prepared.target.place)
     adapter = OneShot(

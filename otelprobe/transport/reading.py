@@ -156,6 +156,9 @@ class Reader:
 
 _BLANK = frozenset({b"\r\n", b"\n"})
 _NAME = re.compile(r"[!-9;-~]+")
+# What nearly all servers send, and all of it at once: read in one go. Anything else is looked at line by line.
+_PLAIN_BLOCK = re.compile(rb"(?:[!-9;-~]++:[ \t]*+[!-\xff](?:[\t -\xff]*[!-\xff])?\r\n)++\r\n")
+_PLAIN_LINE = re.compile(r"([!-9;-~]+):[ \t]*([^\r\n]+)\r\n")
 _UNSAFE = re.compile(r"[\r\0]")
 _DECIMAL = re.compile(r"[0-9]{1,18}")
 _STATUS = re.compile(r"(HTTP/\S*)[ \t]+([0-9]{3})(?:[ \t].*)?")
@@ -188,6 +191,10 @@ def _status_line(stream: io.BufferedReader) -> tuple[str, int]:
 
 def _header_block(stream: io.BufferedReader) -> tuple[tuple[str, str], ...]:
     """Read header lines, in order; a value that was folded over several is put on one (RFC 9112, section 5.2)."""
+    ready = _PLAIN_BLOCK.match(stream.peek(1))
+    if ready is not None and ready[0].count(b"\n") <= _MOST_LINES:
+        stream.read(len(ready[0]))
+        return tuple(_PLAIN_LINE.findall(ready[0].decode("latin-1")))
     headers: list[tuple[str, str]] = []
     for _ in range(_MOST_LINES + 1):
         line = _line(stream, "header line")

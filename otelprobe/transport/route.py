@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, field
+from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
 from otelprobe.reasons import CheckFailed, Reason
@@ -9,6 +10,7 @@ from otelprobe.reasons import CheckFailed, Reason
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")
 """The environment's CA files, the first that is set wins."""
 
+_MOST_ORIGINS = 1024
 _PROXY_VARIABLES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 
 
@@ -77,6 +79,21 @@ def choose_proxy(target: Target, configured: str | None) -> Proxy | None:
         if value:
             return None if _exempt(target, _variable("no_proxy")[1] or "") else read_proxy(value, spelled)
     return None
+
+
+def _for_origin(scheme: str, host: str, port: int, configured: str | None) -> Proxy | None:
+    return choose_proxy(Target(scheme, host, port, "/"), configured)
+
+
+class Proxies:
+    """The proxies of one process by origin: each is looked up once, as the environment of a process stays as it is."""
+
+    def __init__(self) -> None:
+        self._find = lru_cache(maxsize=_MOST_ORIGINS)(_for_origin)
+
+    def find(self, target: Target, configured: str | None) -> Proxy | None:
+        """Give the proxy for a target as `choose_proxy` does."""
+        return self._find(target.scheme, target.host, target.port, configured)
 
 
 def read_proxy(text: str, source: str) -> Proxy:
