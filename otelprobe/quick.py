@@ -26,8 +26,7 @@ def quick(cls: C) -> C:
     head = ", ".join(["self", *listed, *(["*", *named] if named else [])])
     body = "\n".join(f" set_{f.name}(self, {_value(f)})" for f in known)
     made: dict[str, Callable[..., None]] = {}
-    # As dataclasses itself does; all that is in the text are the names of fields.
-    exec(f"def __init__({head}):\n{body}", names, made)  # noqa: S102
+    exec(f"def __init__({head}):\n{body}", names, made)  # noqa: S102 - as dataclasses does: its text are names of fields
     init = made["__init__"]
     init.__qualname__ = f"{cls.__qualname__}.__init__"
     init.__annotations__ = cls.__dict__["__init__"].__annotations__
