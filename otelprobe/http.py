@@ -240,13 +240,13 @@ class LiveHttp:
 
 def _judge(request: Request, call: "Call", told: "Told", resent: int) -> "tuple[Call | None, Exception | None]":
     """Give the call that follows, if the answer is a redirect to be followed, or what is wrong."""
+    status = told.exchange.status or 0
+    if told.failed is not None or request.redirects is Redirects.NONE or not 300 <= status < 400:
+        return None, told.failed
     from otelprobe.transport.call import REDIRECTS, next_call  # noqa: PLC0415 - see the module's docstring
 
-    status = told.exchange.status or 0
-    if told.failed is not None or request.redirects is Redirects.NONE or status not in REDIRECTS:
-        return None, told.failed
     location = next((v for n, v in told.headers if n.lower() == "location"), None)
-    if location is None:
+    if location is None or status not in REDIRECTS:
         return None, None
     if resent - request.resent >= request.max_redirects:
         text = f"{told.target.place}: more than {request.max_redirects} redirects"

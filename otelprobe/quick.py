@@ -1,7 +1,7 @@
 """Frozen dataclasses made twice as fast: for the few kinds of fact that every run makes by the dozen (a leaf room).
 
 The `__init__` of a frozen dataclass looks up `object.__setattr__` for each field, and that the field's slot. Here the slots
-themselves are called. It is what a sixth of a run's processor time went into.
+themselves are called. A run of three steps sets some 500 fields.
 """
 
 from collections.abc import Callable

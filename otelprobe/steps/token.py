@@ -243,10 +243,11 @@ class Token(Step):
         try:
             reply, key = self._ask(ctx, form)
             document = self._read(ctx, reply)
-            tokens = replace(
-                read_tokens(ctx, document),
+            tokens = read_tokens(
+                ctx,
+                document,
                 for_resource=bool(self.audience or self.resource),
-                proof_key=key,
+                key=key,
                 authorization=code if isinstance(code, AuthorizationCode) else None,
                 asked=_pairs(form) if self.grant in _AGAIN else (),
             )

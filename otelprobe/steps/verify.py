@@ -1,6 +1,7 @@
 """Verify an access token locally (RFC 7519, 8725), before the API is called, so that a refusal there can be blamed."""
 
 import json
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -244,7 +245,7 @@ def _read_jwks(ctx: Context, source: str, redirects: Redirects) -> tuple[Key, ..
     if source.startswith(("https://", "http://")):
         return fetch_key_set(ctx, source, redirects)[0].keys
     try:
-        return _parse(_read(source))
+        return _parse_file(source, _stamp(source))
     except CheckFailed as failed:
         detail = failed.detail if failed.reason is Reason.CONFIG_ERROR else f"key file {source}: {failed.detail}"
         raise CheckFailed(Reason.CONFIG_ERROR, detail) from None
@@ -253,15 +254,24 @@ def _read_jwks(ctx: Context, source: str, redirects: Redirects) -> tuple[Key, ..
 
 
 @lru_cache(maxsize=64)
-def _parse(text: bytes) -> tuple[Key, ...]:
-    """Parse the key set of a file, once for as long as the file says the same."""
-    return parse_key_set(json.loads(text))
+def _parse_file(path: str, stamp: tuple[int, int, int]) -> tuple[Key, ...]:
+    """Parse the key set of a file, once for as long as the file stays the same."""
+    _ = stamp
+    return parse_key_set(json.loads(_read(path)))
+
+
+def _stamp(path: str) -> tuple[int, int, int]:
+    """Give what changes with a file: it is read anew when it was rotated."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - in every run; a Path costs more than the call
+    except OSError as error:
+        raise CheckFailed(Reason.CONFIG_ERROR, f"key file {path}: {error.strerror}") from None
+    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _read(path: str) -> bytes:
     try:
-        with Path(path).open("rb", buffering=0) as file:
-            return file.readall()
+        return Path(path).read_bytes()
     except OSError as error:
         raise CheckFailed(Reason.CONFIG_ERROR, f"key file {path}: {error.strerror}") from None
 

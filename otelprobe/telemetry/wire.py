@@ -17,6 +17,7 @@ _KEPT = 4096
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _DOUBLE = Struct("<d")
+_KEPT_KINDS = frozenset({str, int, bool})
 _TRUE, _FALSE = b"\x12\x02\x10\x01", b"\x12\x02\x10\x00"
 
 
@@ -49,7 +50,8 @@ def text(words: str) -> bytes:
 
 def attributes(tag: bytes, pairs: Mapping[str, Value]) -> bytes:
     """Write attributes as the repeated field whose tag is given."""
-    return fields(tag, [pair(name, value) for name, value in pairs.items()])
+    # Most are texts and integers, for which `pair` would only call on.
+    return fields(tag, [(_kept if type(v) in _KEPT_KINDS else pair)(n, v) for n, v in pairs.items()])
 
 
 def fields(tag: bytes, sized_values: Iterable[bytes]) -> bytes:

@@ -62,7 +62,11 @@ class Attempt:
         try:
             yield
         finally:
-            self.spent[name] = self.spent.get(name, 0.0) + self.clock.monotonic() - start
+            self.spend(name, start)
+
+    def spend(self, name: str, start: float) -> None:
+        """Add the time since `start` to a part of the attempt."""
+        self.spent[name] = self.spent.get(name, 0.0) + self.clock.monotonic() - start
 
     def phases(self, end: float) -> Phases:
         """Give the phases, where the attempt ended at `end`: a wait or a transfer that failed counts until then.
@@ -188,8 +192,12 @@ def _reach(host: str, port: int, route: Route, attempt: Attempt, *, by_proxy: bo
         with attempt.timed("dns", Phase.PROXY if by_proxy else Phase.RESOLVE):
             found = _look_up(host, port, _FAMILIES[route.ip_version], attempt.left())
             addresses = [(entry[0], entry[4]) for entry in found]
-    with attempt.timed("connect", Phase.PROXY if by_proxy else Phase.CONNECT):
+    attempt.phase = Phase.PROXY if by_proxy else Phase.CONNECT
+    start = attempt.clock.monotonic()
+    try:
         return Link(_connect(addresses, attempt), attempt)
+    finally:
+        attempt.spend("connect", start)
 
 
 def _reach_proxy(route: Route, proxy: Proxy, attempt: Attempt) -> Link:
