@@ -5,7 +5,7 @@ operator has not listed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 from otelprobe.audit.marks import ClaimRule, Marks, read_key
