@@ -42,7 +42,7 @@ class FlowPlan:
     cron: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     objectives: Mapping[str, float] = field(default_factory=dict)
-    http: HttpOptions = UNSAID
+    http: HttpOptions = field(default_factory=lambda: UNSAID)
     location: str | None = None
     drift: DriftPolicy | None = None
 

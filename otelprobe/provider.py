@@ -83,7 +83,7 @@ class Provider:
     ] = field(default_factory=dict)
     """URLs that win over the discovery document; where all that a flow needs are named, it needs no `discover`."""
 
-    http: HttpOptions = UNSAID
+    http: HttpOptions = field(default_factory=lambda: UNSAID)
     """How to reach the provider; wins over the flow's `http`."""
 
     budget: RateLimit | None = None

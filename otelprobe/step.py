@@ -358,7 +358,7 @@ class Step:
     expect: Expect = field(default_factory=Expect)
     """What the answer has to be; a step may add members of its own."""
 
-    http: HttpOptions = UNSAID
+    http: HttpOptions = field(default_factory=lambda: UNSAID)
     """How to reach the host; what is not set comes from the provider's and the flow's `http`."""
 
     redirects: Redirects | None = None

@@ -118,7 +118,7 @@ class Flow:
     objective: Objective = field(default_factory=Objective)
     """Targets, exported as data for dashboards and alerts; they judge no run."""
 
-    http: HttpOptions = UNSAID
+    http: HttpOptions = field(default_factory=lambda: UNSAID)
     """How to reach hosts; what a step or the provider sets wins."""
 
     drift: DriftPolicy | None = None
