@@ -243,11 +243,10 @@ class Token(Step):
         try:
             reply, key = self._ask(ctx, form)
             document = self._read(ctx, reply)
-            tokens = read_tokens(
-                ctx,
-                document,
+            tokens = replace(
+                read_tokens(ctx, document),
                 for_resource=bool(self.audience or self.resource),
-                key=key,
+                proof_key=key,
                 authorization=code if isinstance(code, AuthorizationCode) else None,
                 asked=_pairs(form) if self.grant in _AGAIN else (),
             )
