@@ -232,7 +232,7 @@ def _shares() -> tuple[Panel, ...]:
         timeline(
             "Who is slow", "Each flow against its own objectives, while it misses one: auth slow while the API is healthy, or the API slow "
             "while auth is healthy.",
-            [prom(f"{_of(rec.LATENCY_STATE)} > 0", _FLOW)], _LATENCY, span=8, empty="no flow misses its objective",
+            [prom(f"topk(20, {_of(rec.LATENCY_STATE)} > 0)", _FLOW)], _LATENCY, span=8, empty="no flow misses its objective",
         ),
         lines(
             "Token requests", "Time of a provider's token requests, 95th percentile, and the threshold `issuance_latency`.",
