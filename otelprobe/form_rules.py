@@ -186,7 +186,7 @@ def _filled(form: Form, login: Login, now: float) -> dict[str, str]:
 def _known(role: str, login: Login, now: float, *, optional: bool) -> str | None:
     if role == "password":
         if login.password is None:
-            raise CheckFailed(Reason.LOGIN_REQUIRED, "the provider shows a log-in form, and the step has no password")
+            raise _nobody("password", login)
         return login.password.read()
     if role == "code":
         if login.totp is None:
@@ -194,6 +194,14 @@ def _known(role: str, login: Login, now: float, *, optional: bool) -> str | None
         return totp(login.totp, now)
     if role == "user":
         if login.username is None and not optional:
-            raise CheckFailed(Reason.LOGIN_REQUIRED, "the provider shows a log-in form, and the step has no username")
+            raise _nobody("username", login)
         return login.username
     return login.user_code if role == "user_code" else None
+
+
+def _nobody(what: str, login: Login) -> CheckFailed:
+    """Tell why a log-in form cannot be filled in: nobody was to log in, or the rules are for another form."""
+    if login.forms:
+        detail = f"none of the rules fits the log-in form, and the step has no {what} for it: has the form changed?"
+        return CheckFailed(Reason.LOGIN_FORM_NOT_FOUND, detail)
+    return CheckFailed(Reason.LOGIN_REQUIRED, f"the provider shows a log-in form, and the step has no {what}")

@@ -92,8 +92,12 @@ def _json(status: int, document: object) -> Answer:
 
 
 @pytest.fixture(autouse=True)
-def _ready(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have a browser and the secrets; nothing of the browser may be left when a test is over."""
+def _ready(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """Have a browser and the secrets; nothing of the browser may be left when a test is over.
+
+    `tmp_path` is asked for so that pytest has made its own folder before the one for temporary files is another.
+    """
+    assert tmp_path.is_dir()
     chromium.obtain()
     temporary = Path(tempfile.mkdtemp(prefix="otp-"))  # short: Chromium makes a socket in it
     monkeypatch.setattr("tempfile.tempdir", str(temporary))
@@ -244,10 +248,13 @@ def test_scripts_of_a_host_that_is_allowed(server: Server, stranger: Server, tmp
 )
 def test_pages_that_never_come_to_rest(server: Server, tmp_path: Path, script: str) -> None:
     """The deadline ends them, and the browser with them."""
-    started = time.monotonic()
-    result = Application(server, script=script).run(tmp_path, deadline="4s")
+    for deadline in (4, 12, 36):  # a busy machine may take the first of them to start the browser at all
+        started = time.monotonic()
+        result = Application(server, script=script).run(tmp_path, deadline=f"{deadline}s")
+        assert time.monotonic() - started < deadline + 30
+        if result.reason is not Reason.PROBER_OVERLOADED:
+            break
     assert verdict(result)[:2] in {("authorize", Reason.DEADLINE_EXCEEDED), ("authorize", Reason.LOGIN_FORM_NOT_FOUND)}
-    assert time.monotonic() - started < 30
 
 
 def test_a_password_in_a_url(server: Server, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from otelprobe.fields import HttpOptions, SecretRef
+from otelprobe.fields import HttpOptions, Rate, SecretRef
 from otelprobe.form_rules import FormRule
 from otelprobe.forms import MOST_HOPS
 from otelprobe.reasons import Blame, Counts, Outcome, Reason
@@ -247,6 +247,42 @@ def test_pushed_parameters(pages: Pages) -> None:
     assert verdict(pages.bench.run(step(par=True))) == (Reason.CODE_MISSING, *PROVIDER)
     server.on("/par", as_json({"error": "invalid_request"}, 400))
     assert verdict(pages.bench.run(step(par=True))) == (Reason.INVALID_REQUEST, *CONFIG)
+
+
+def test_pushed_parameters_are_counted(pages: Pages) -> None:
+    """A push is a request with the client's credentials: beyond the budget none is sent, and no page is asked for."""
+    server, endpoints = pages.bench.server, pages.bench.provider.endpoints
+    named = {**endpoints, "pushed_authorization_request": f"{server.url}/par"}
+    pages.bench.provider = replace(pages.bench.provider, endpoints=named, budget=Rate(1, 60.0))
+
+    def push(seen: Seen) -> Answer:
+        pages.asked = seen.form
+        return as_json({"request_uri": "urn:x:1", "expires_in": 60}, 201)
+
+    server.on("/par", push)
+    server.on("/authorize", to("/login", 302, "session=1; Path=/"))
+    assert pages.bench.run(step(par=True)).passed
+    before = len(server.seen)
+    assert verdict(pages.bench.run(step(par=True))) == (Reason.BUDGET_EXHAUSTED, Blame.PROBER, Counts.NONE)
+    assert len(server.seen) == before
+
+
+def test_a_form_that_changed(pages: Pages) -> None:
+    """Rules that fitted yesterday's page fit today's no more: that is said, and nothing is sent."""
+    pages.bench.server.on("/login", page("<form method=post><input name=mail><input type=password name=geheim></form>"))
+    rule = FormRule(fields={"user": "ann", "pw": SecretRef(env="PASSWORD")})
+    result = pages.bench.run(step(username=None, password=None, forms=(rule,)))
+    assert verdict(result) == (Reason.LOGIN_FORM_NOT_FOUND, *CONFIG)
+    assert "none of the rules fits the log-in form" in (result.detail or "")
+    assert all(seen.method == "GET" for seen in pages.bench.server.seen)
+
+
+def test_a_page_that_needs_javascript(pages: Pages) -> None:
+    """A page without a form whose scripts would make one: it is said that a browser is what is wanted."""
+    pages.bench.server.on("/login", page("<div id=root></div><script src=app.js></script>"))
+    result = pages.bench.run(step())
+    assert verdict(result) == (Reason.LOGIN_FORM_NOT_FOUND, *CONFIG)
+    assert result.detail == "the page has no form: it seems to be made by JavaScript, which takes a browser"
 
 
 CAPTCHA = "<script src=https://x/captcha.js></script>"

@@ -1,5 +1,6 @@
 """The call step: credentials go where they should, and each answer blames the right side."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -218,3 +219,20 @@ def test_one_token_goes_through_a_chain_of_services(bench: Bench) -> None:
 def test_a_server_error_does_not_call_a_token_good_that_nobody_verified(bench: Bench) -> None:
     """The detail claims no more than is known."""
     assert "a token that was not verified here" in str(call(bench, Answer(503)).detail)
+
+
+def test_secrets_inside_a_body(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """References at any depth are read when the request is sent, beside what was captured, and never show."""
+    monkeypatch.setenv("PIN", "pin-canary ${x}")
+    bench.server.on("/api", as_json({"id": 7}))
+    url, pin = f"{bench.server.url}/api", SecretRef(env="PIN")
+    first = Call(name="json", url=url, method="POST", json={"a": [{"pin": pin}]}, capture={"id": "$.id"})
+    second = Call(name="form", url=url, method="POST", form={"pin": pin, "id": "${id}"})
+    assert first.secrets() == second.secrets() == (pin,)
+    result = bench.run(first, second)
+    assert result.passed, result.detail
+    assert json.loads(bench.server.seen[0].body) == {"a": [{"pin": "pin-canary ${x}"}]}
+    assert bench.server.seen[1].form == {"pin": "pin-canary ${x}", "id": "7"}
+    assert "pin-canary" not in repr(result)
+    monkeypatch.delenv("PIN")
+    assert bench.run(first).reason is Reason.SECRET_MISSING

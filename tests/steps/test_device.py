@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from otelprobe.fields import SecretRef
+from otelprobe.fields import Rate, SecretRef
 from otelprobe.reasons import Blame, Counts, Reason
 from otelprobe.result import Fact, FlowResult
 from otelprobe.steps.device import Device
@@ -52,6 +52,24 @@ def person(**members: object) -> Device:
 def verdict(result: FlowResult) -> tuple[object, ...]:
     """Give what a test compares."""
     return result.reason, result.blame, result.counts
+
+
+@pytest.mark.parametrize(("budget", "sent"), [(1, ["/device_authorization"]), (2, ["/device_authorization", "/token"])])
+def test_codes_and_polls_are_counted(device: Bench, budget: int, sent: list[str]) -> None:
+    """The request for a code and each poll come out of the provider's budget; beyond it nothing is sent."""
+    device.provider = replace(device.provider, budget=Rate(budget, 60.0))
+    result = device.run(Device(name="device"), Device(name="again"))
+    assert verdict(result) == (Reason.BUDGET_EXHAUSTED, Blame.PROBER, Counts.NONE)
+    assert result.failed_step == ("device" if budget == 1 else "again")
+    assert [seen.path for seen in device.server.seen] == sent
+
+
+def test_polls_while_waiting_are_counted(device: Bench) -> None:
+    """A token that is waited for stops asking when the budget is used up, and does not wait for the deadline."""
+    device.provider = replace(device.provider, budget=Rate(3, 60.0))
+    result = device.run(Device(name="device"), TOKEN, deadline=20.0)
+    assert verdict(result) == (Reason.BUDGET_EXHAUSTED, Blame.PROBER, Counts.NONE)
+    assert [seen.path for seen in device.server.seen] == ["/device_authorization", "/token", "/token"]
 
 
 @pytest.mark.parametrize("error", ["authorization_pending", "slow_down"])
