@@ -33,7 +33,8 @@ in Jaeger or in Tempo. The boards filter by environment, provider, flow and loca
 The environment is `deployment.environment.name` in `OTEL_RESOURCE_ATTRIBUTES`; Prometheus has to promote it and `otelprobe.location` to labels, as
 [prometheus.yml](../collector-config/prometheus.yml) does.
 
-Histograms may be classic or native: every query asks for both forms, and the one that is not there costs nothing.
+Histograms are native, as the shipped prometheus.yml keeps them, or classic: every query asks for both forms, and the one that is not there
+costs nothing. Heatmaps draw native histograms in every Grafana from 10 on.
 
 Alerts that fire, changes of keys and reloads stand as annotations on every board.
 

@@ -1,8 +1,8 @@
 """PromQL as text: names out of the telemetry schema, the label sets that series are grouped by, and shared forms.
 
-Histograms are read in both forms that a Prometheus may hold them in: classic ones (a series for each bucket) and native
-ones (a series in all, as Prometheus makes of ours with `convert_histograms_to_nhcb`). The form that is not there has no
-series, so that asking for it costs nothing.
+Histograms are read in both forms that a Prometheus may hold them in: native ones (a series in all, as the shipped
+prometheus.yml makes of ours with `convert_histograms_to_nhcb`) and classic ones (a series for each bucket). The form that is
+not there has no series, so that asking for it costs nothing.
 """
 
 from collections.abc import Iterable

@@ -66,15 +66,16 @@ def _cardinality(plans: Sequence[FlowPlan]) -> Iterator[str]:
 
     total = Cardinality(0, 0)
     width = max((len(plan.name) for plan in plans), default=4)
-    yield f"{'flow':{width}}  {'native':>8} {'classic':>8}   each way to fail adds"
+    yield f"{'flow':{width}}  {'series':>8} {'classic':>8}   each way to fail adds"
     for plan in plans:
         cases = {step.name: tuple(map(str, getattr(step, "cases", ()))) for step in plan.steps}
         found = estimate(plan.facts(), cases)
-        more = f"{found.failure.native} or {found.failure.classic}"
+        more = f"{found.failure.native} ({found.failure.classic} classic)"
         yield f"{plan.name:{width}}  {found.healthy.native:>8} {found.healthy.classic:>8}   {more}"
         total += found.healthy
     yield f"{'all':{width}}  {total.native:>8} {total.classic:>8}"
-    yield "series in Prometheus: native where histograms are native, classic where each bucket is a series of its own"
+    yield "series: in a Prometheus that keeps histograms native, as the shipped prometheus.yml does (docs/collectors.md)"
+    yield "classic: in one where each bucket is a series of its own"
 
 
 def _number(text: str) -> int:

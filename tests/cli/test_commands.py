@@ -218,11 +218,11 @@ def test_run_serves_reloads_and_drains(demo: Demo, flow: Path) -> None:
 
 
 def test_plan_tells_the_number_of_series(flow: Path) -> None:
-    """A line for each flow and one for all: native and classic series, and what a failure adds."""
+    """A line for each flow and one for all: series with native and with classic histograms, and what a failure adds."""
     told = otelprobe("plan", "--cardinality", str(flow))
     assert told.returncode == 0, told.stderr
     head, first, *_ = told.stdout.splitlines()
-    assert head.split()[:3] == ["flow", "native", "classic"]
+    assert head.split()[:3] == ["flow", "series", "classic"]
     native, classic = map(int, first.split()[1:3])
     assert 20 < native < classic
     assert any(line.startswith("all") for line in told.stdout.splitlines())

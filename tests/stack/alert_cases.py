@@ -344,10 +344,10 @@ def _slo() -> Iterable[Case]:
     }
     yield Case(two, "a flow every ten minutes", seldom, fires=(50, 60), silent=(10, 85), labels={"component": "auth"})
     yield Case(five, "a flow every ten minutes, told before", seldom, silent=(80, 100, 120))
-    yield Case(ten, "3.2 times", _burning(0.0032, 1560, 180), fires=(1550,), silent=(30, 1735), every=5)
-    yield Case(ten, "2.9 times", _burning(0.0029, 1560, 0), silent=(1550,), every=5)
-    yield Case(thirty, "1.1 times", _burning(0.0011, 4600, 400), fires=(4590,), silent=(100, 4990), every=5)
-    yield Case(thirty, "0.9 times", _burning(0.0009, 4600, 0), silent=(4590,), every=5)
+    yield Case(ten, "3.2 times", _burning(0.0032, 1560, 180), fires=(1550,), silent=(30, 1740), every=10)
+    yield Case(ten, "2.9 times", _burning(0.0029, 1560, 0), silent=(1550,), every=10)
+    yield Case(thirty, "1.1 times", _burning(0.0011, 4600, 400), fires=(4590,), silent=(100, 4990), every=10)
+    yield Case(thirty, "0.9 times", _burning(0.0009, 4600, 0), silent=(4590,), every=10)
 
 
 def _prober() -> Iterable[Case]:

@@ -65,16 +65,22 @@ def assert_no_secret(told: str | bytes) -> None:
     assert found is None, text[max(0, found.start() - 80) : found.end() + 20]
 
 
-def series_name(metric: Metric) -> str:
-    """Give the name of one of the metric's series in Prometheus."""
-    return prometheus_name(metric) + ("_bucket" if metric.instrument is Instrument.HISTOGRAM else "")
-
-
 def selector(name: str, location: str, **labels: object) -> str:
     """Give the series of a name that one probe has sent, by further labels (attributes or their names)."""
+    return f"{name}{{{_matchers(location, **labels)}}}"
+
+
+def of_metric(metric: Metric, location: str, **labels: object) -> str:
+    """Give the series of a metric that one probe has sent, a histogram's in the form that Prometheus holds it in."""
+    name = prometheus_name(metric)
+    if metric.instrument is not Instrument.HISTOGRAM:
+        return selector(name, location, **labels)
+    return f'{{__name__=~"{name}|{name}_bucket", {_matchers(location, **labels)}}}'
+
+
+def _matchers(location: str, **labels: object) -> str:
     wanted = {prometheus_label(schema.LOCATION): location, **labels}
-    inside = ", ".join(f'{label}="{value}"' for label, value in wanted.items())
-    return f"{name}{{{inside}}}"
+    return ", ".join(f'{label}="{value}"' for label, value in wanted.items())
 
 
 def of_flow(flow: str) -> dict[str, str]:
@@ -99,7 +105,7 @@ def await_metric(
     """Wait until Prometheus has the metric of a probe with every wanted label, then check its labels and look for secrets."""
     wanted = tuple(wanted)
     labels = {prometheus_label(a) for a in wanted}
-    asked = selector(series_name(metric), location)
+    asked = of_metric(metric, location)
 
     def look() -> list[dict[str, str]] | None:
         found = prometheus.series(asked)
@@ -209,6 +215,6 @@ def runs_in(inbox: Inbox, flow: str) -> list[str]:
 
 def exemplar_traces(prometheus: Prometheus, location: str, metric: Metric, flow: str, begun: float) -> set[str]:
     """Wait for exemplars of a histogram; give the traces that they lead to."""
-    asked = selector(series_name(metric), location, **of_flow(flow))
+    asked = of_metric(metric, location, **of_flow(flow))
     found = eventually(lambda: prometheus.exemplars(asked, begun, time.time() + 60), PATIENCE, f"exemplar of {asked}")
     return {exemplar["labels"]["trace_id"] for exemplar in found}

@@ -64,6 +64,15 @@ class Prometheus(Process):
         found = self._get("query", query=expression)["result"]
         return [(row["metric"], float(row["value"][1])) for row in found]
 
+    def growth(self, selector: str) -> float:
+        """Give by how much the first and the last sample of the last hour differ, counts of native histograms included."""
+        total = 0.0
+        for row in self._get("query", query=f"{selector}[1h]")["result"]:
+            numbers = [float(value) for _, value in row.get("values", ())]
+            numbers += [float(histogram["count"]) for _, histogram in row.get("histograms", ())]
+            total += numbers[-1] - numbers[0]
+        return total
+
     def series(self, selector: str) -> list[dict[str, str]]:
         """Give the labels of every series that a selector finds in the last hour."""
         found: list[dict[str, str]] = self._get("series", **{"match[]": selector})
