@@ -148,11 +148,16 @@ class Warn:
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """Something that ends: `subject` from the closed list of the telemetry schema, `remaining` in seconds."""
+    """Something that ends: `subject` from the closed list of the telemetry schema, times in seconds.
+
+    `warn_before` and `critical_before` say how long before its end it is worth telling, where the flow file says so.
+    """
 
     subject: str
     name: str
     remaining: float
+    warn_before: float | None = None
+    critical_before: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

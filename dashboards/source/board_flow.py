@@ -169,7 +169,7 @@ def _buckets(metric: Metric, *more: str) -> list[Query]:
     native = f"sum(increase({select(metric, BY_PLACE, *more)}[{_RATE}]))"
     return [
         prom(classic, "{{le}}", exemplars=True).format(HEATMAP),
-        prom(native, "native", "B", exemplars=True).format(HEATMAP),
+        prom(native, "native", "B", exemplars=True),
     ]
 
 

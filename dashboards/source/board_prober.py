@@ -77,7 +77,7 @@ def _schedule() -> tuple[Panel, ...]:
         lines("Missed runs", "Planned runs that did not take place, by reason.",
               [prom(sum_increase(schema.SCHEDULE_MISSED, _RATE, (reason,), HERE), f"{{{{{reason}}}}}")], "none", stacked=True),
         heat("Lag of all runs", "How late runs start.", [
-            prom(classic, "{{le}}").format(HEATMAP), prom(native, "native", "B").format(HEATMAP)], "s"),
+            prom(classic, "{{le}}").format(HEATMAP), prom(native, "native", "B")], "s"),
     )  # fmt: skip
 
 

@@ -48,6 +48,7 @@ OUTCOMES = {"pass": GREEN, "fail": RED, "error": ORANGE, "skip": GREY}
 BLAMES = {"provider": RED, "api": ORANGE, "network": YELLOW, "edge": PURPLE, "config": BLUE, "prober": GREY}
 UP: Mappings = {"1": ("pass", GREEN), "0": ("fail", RED)}
 HEATMAP = PromQueryFormat.HEATMAP
+"""The form of a heatmap's classic buckets. A native histogram keeps the plain form: Grafana 10 would take it apart."""
 PER_MINUTE = "suffix: /min"
 _WIDE = 12
 """Columns from which on a legend has room beside its curves."""

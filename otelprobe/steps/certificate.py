@@ -197,7 +197,7 @@ class Certificate(Step):
         done = Done(
             facts={**look.facts, **_facts(look.chain, now)},
             warnings=tuple(self._warnings(look, ended, now)),
-            expiries=_expiries(self.subject, look, now),
+            expiries=tuple(self._expiries(look, now)),
         )
         found = list(look.found)
         if ended:
@@ -210,6 +210,14 @@ class Certificate(Step):
             detail = "; ".join(dict.fromkeys(f.detail for f in found))
             raise StepFailed(_blaming(CheckFailed(found[0].reason, detail, problems=problems), blame), done)
         return done
+
+    def _expiries(self, look: _Look, now: float) -> Iterator[Expiry]:
+        """Tell the end of the first certificate, and of what hangs on it the one that ends first."""
+        before = self.warn_before, self.fail_before or None
+        yield Expiry(self.subject, look.where, look.chain[0].remaining(now), *before)
+        if len(look.chain) > 1:
+            first = min(c.remaining(now) for c in look.chain[1:])
+            yield Expiry(self.subject, f"{look.where} (chain)", first, *before)
 
     def _warnings(self, look: _Look, ended: Sequence[certificates.Certificate], now: float) -> Iterator[Warn]:
         soon = [c for c in look.chain if c not in ended and c.remaining(now) < self.warn_before]
@@ -242,14 +250,6 @@ def _facts(chain: tuple[certificates.Certificate, ...], now: float) -> dict[str,
         Fact.CERTIFICATE_NOT_AFTER: tuple(as_date(c.not_after) for c in told),
         Fact.CERTIFICATE_SHA256: tuple(c.sha256 for c in told),
     }
-
-
-def _expiries(subject: str, look: _Look, now: float) -> tuple[Expiry, ...]:
-    """Tell the end of the first certificate, and of what hangs on it the one that ends first."""
-    own = Expiry(subject, look.where, look.chain[0].remaining(now))
-    if len(look.chain) == 1:
-        return (own,)
-    return own, Expiry(subject, f"{look.where} (chain)", min(c.remaining(now) for c in look.chain[1:]))
 
 
 def _blaming(failed: CheckFailed, blame: Blame) -> CheckFailed:

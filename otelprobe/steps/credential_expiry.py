@@ -153,7 +153,7 @@ class CredentialExpiry(Step):
             facts={Fact.CREDENTIAL_REMAINING: left},
             warnings=tuple(self._warnings(subject, ending, left)),
             reply=reply,
-            expiries=(Expiry(subject, self.name, left),),
+            expiries=(Expiry(subject, self.name, left, self.warn_before, self.critical_before),),
         )
         if left <= 0:
             detail = f"{self._told(subject, left, ending)}: renew it"

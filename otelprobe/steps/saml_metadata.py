@@ -162,7 +162,7 @@ class SamlMetadata(Step):
             makes=(made,) if self.role == "idp" else (),
             facts=_facts(entity, signed, now),
             warnings=tuple(self._warnings(entity, signed, now)),
-            expiries=tuple(_expiries(self.name, entity, now)),
+            expiries=tuple(self._expiries(entity, now)),
             reply=reply,
         )
         broken = list(self._broken(entity, now, plain=bool(ctx.options.insecure_http)))
@@ -200,6 +200,16 @@ class SamlMetadata(Step):
 
     def _is_ended(self, key: PublishedKey, now: float) -> bool:
         return key.certificate.remaining(now) <= self.fail_before
+
+    def _expiries(self, entity: Entity, now: float) -> Iterator[Expiry]:
+        """Tell the end of every certificate, the one that ends first under the step's own name, and of the document."""
+        for use, subject in _SUBJECTS.items():
+            ends = sorted(key.certificate.remaining(now) for key in entity.of_use(use))[:_NAMED]
+            for number, remaining in enumerate(ends, 1):
+                name = self.name if number == 1 else f"{self.name} ({number})"
+                yield Expiry(subject, name, remaining, self.warn_before, self.fail_before or None)
+        if entity.valid_until is not None:
+            yield Expiry("saml_metadata", self.name, entity.valid_until - now)
 
     def _warnings(self, entity: Entity, signed: signature.Verified | None, now: float) -> Iterator[Warn]:
         for key in entity.keys[:_NAMED]:
@@ -299,11 +309,3 @@ def _valid(keys: Sequence[PublishedKey], now: float) -> int:
     return sum(_is_valid(key.certificate, now) for key in keys)
 
 
-def _expiries(name: str, entity: Entity, now: float) -> Iterator[Expiry]:
-    """Tell the end of every certificate, the one that ends first under the step's own name, and of the document."""
-    for use, subject in _SUBJECTS.items():
-        ends = sorted(key.certificate.remaining(now) for key in entity.of_use(use))[:_NAMED]
-        for number, remaining in enumerate(ends, 1):
-            yield Expiry(subject, name if number == 1 else f"{name} ({number})", remaining)
-    if entity.valid_until is not None:
-        yield Expiry("saml_metadata", name, entity.valid_until - now)

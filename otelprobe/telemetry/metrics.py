@@ -69,7 +69,7 @@ class Recorder:
         for reason in schema.MISSED_REASON.values:
             store.plan(flow, schema.SCHEDULE_MISSED, reason)
         for name, value in facts.objectives.items():
-            store.gauge(flow, schema.OBJECTIVE, name, value=value, until_ns=None)
+            store.gauge(flow, schema.OBJECTIVE, name, None, None, value=value, until_ns=None)
 
     def _flow(self, facts: FlowFacts | FlowResult) -> Owner:
         named = {
@@ -298,9 +298,14 @@ class _Run:
                 )
 
     def expiries(self, step: StepResult) -> None:
-        """Feed what ends, as the time of its end."""
+        """Feed what ends, as the time of its end, and how long before it the flow file wants to be told."""
         for subject, name, end in _ends(step):
             self._store.gauge(self._store.process, schema.EXPIRY, subject, name, value=end, until_ns=self._until)
+        for expiry in step.expiries:
+            before = {"expiry_warning": expiry.warn_before, "expiry_critical": expiry.critical_before}
+            for word, seconds in before.items():
+                if seconds is not None:
+                    self._gauge(schema.OBJECTIVE, word, expiry.subject, expiry.name, value=seconds)
 
 
 def _ends(step: StepResult) -> Iterator[tuple[str, str, float]]:

@@ -114,8 +114,8 @@ EXPIRY_NAME = Attribute("otelprobe.expiry.name", "Which one: a host, or a name f
 CASE = Attribute("otelprobe.rejection.case", "The bad credential that was offered.")
 OBJECTIVE_NAME = Attribute(
     "otelprobe.objective.name",
-    "Which target or threshold: availability (a ratio), or one in seconds.",
-    ("availability", "auth_latency", "api_latency", "issuance_latency", "interval", "expiry_warning"),
+    "Which target or threshold: availability (a ratio), or one in seconds; those of expiry say of what.",
+    ("availability", "auth_latency", "api_latency", "issuance_latency", "interval", "expiry_warning", "expiry_critical"),
 )
 PROVIDER_STATE = Attribute(
     "otelprobe.provider.state", "What the provider's status page says.", ("operational", "degraded", "unknown")
@@ -384,7 +384,7 @@ PROVIDER_STATUS = Metric(
 )  # fmt: skip
 OBJECTIVE = Metric(
     "otelprobe.objective", _G, "", "Targets and thresholds as data, so that one rule serves every flow.",
-    _FP, (OBJECTIVE_NAME,), labels=True, lasting=True,
+    _FP, (OBJECTIVE_NAME, EXPIRY_SUBJECT, EXPIRY_NAME), labels=True, lasting=True,
 )  # fmt: skip
 SCHEDULE_LAG = Metric("otelprobe.schedule.lag", _H, "s", "How late a run started, over all flows.", (), (), LAG_BUCKETS)
 SCHEDULE_MISSED = Metric(
