@@ -4,7 +4,7 @@ Thresholds that belong to a customer come as data (`otelprobe.objective`), so th
 source says has one reason: symptoms page, causes make tickets.
 """
 
-from dashboards.source.credentials import credential_alerts
+from dashboards.source.credentials import credential_alerts, credential_records
 from dashboards.source.promql import (
     BLAME,
     COUNTS,
@@ -14,6 +14,7 @@ from dashboards.source.promql import (
     FLOW_KEYS,
     HOUR,
     KIND,
+    LOCATION,
     MINUTE,
     OUTCOME,
     PEER,
@@ -29,6 +30,7 @@ from dashboards.source.promql import (
     sum_increase,
 )  # fmt: skip
 from dashboards.source.recording import (
+    FAILING_RUNS,
     FAILING_SHARE,
     ISSUANCE_P95,
     OWNED,
@@ -73,8 +75,13 @@ def groups(p: Parameters) -> tuple[Group, ...]:
     """Give every group of rules: what is recorded, then what is alerted on."""
     return (
         *recording_groups(p),
+        Group(name="otelprobe-notices", every=4 * MINUTE, rules=credential_records(p)),
         Group(name="otelprobe-burning", every=MINUTE, rules=(burning(p),)),
-        Group(name="otelprobe-auth", every=MINUTE, rules=(*_reach(), *_failures(), *_tokens(p), *_latencies())),
+        Group(
+            name="otelprobe-auth",
+            every=MINUTE,
+            rules=(*_reach(), *_failures(), _somewhere(p), *_tokens(p), *_latencies()),
+        ),
         Group(name="otelprobe-security", every=MINUTE, rules=(*_security(p), _weakness(p), *_provider(p))),
         Group(name="otelprobe-credentials", every=5 * MINUTE, rules=credential_alerts()),
         Group(name="otelprobe-slo", every=MINUTE, rules=slo_alerts(p)),
@@ -155,6 +162,35 @@ def _failures() -> tuple[Alert, ...]:
             ("AuthFlowFailureRateHigh", "auth", Scope.FLOW, "Authentication"),
             ("ApiFailureRateHigh", "api", Scope.API, "The API"),
         )
+    )
+
+
+def _somewhere(p: Parameters) -> Alert:
+    window, located = p.span(10 * MINUTE), (*FLOW_KEYS, LOCATION)
+    bad = sum_increase(schema.FLOW_RUNS, window, located, f'{COUNTS}=~"auth|api"')
+    ran = sum_increase(schema.FLOW_RUNS, window, located, f'{COUNTS}!="none"')
+    share = f"{bad} / {ran}"
+    some = f"avg {by(FLOW_KEYS)} ({share} > bool {FAILING_SHARE}) <= {QUORUM:g}"
+    reachable = f"unless {on((*PROVIDER_KEYS, LOCATION))} ({PROVIDER_DOWN} > 0)"
+    return Alert(
+        name="FlowFailsInSomeLocations",
+        expr=with_team(
+            f"({share} > {FAILING_SHARE} and {bad} >= {FAILING_RUNS}) and {on(FLOW_KEYS)} ({some}) {reachable}"
+        ),
+        lasts=5 * MINUTE,
+        severity=Severity.WARNING,
+        component=Component.OTELPROBE,
+        scope=Scope.PROBE,
+        summary=f"{{{{ $labels.{FLOW} }}}} fails from {{{{ $labels.{LOCATION} }}}} and is well from most locations",
+        description=f"VALUE of the runs of ten minutes failed there (threshold {FAILING_SHARE:.0%}).",
+        unit="ratio",
+        meaning="More than 5 % of the flow's runs, three at least, fail in this location, but in no more than half of all: the "
+        f"way from there, or what serves that region. It is for those who look after the location (`{LOCATION}`), and pages "
+        "nobody. A provider that gives no token there is told of by AuthProviderUnreachableFromSome.",
+        mend="Compare the locations on the Flow board. Blame network: DNS, routes, proxies and firewalls of the location; blame "
+        "provider or API: their nodes for that region.",
+        board="otelprobe-flow",
+        variables={**FLOW_VARIABLES, "location": LOCATION},
     )
 
 

@@ -65,7 +65,9 @@ you of everything. Each alert is proven by promtool: it fires, it does not one s
   set anew; `--scale 0.02` shortens every period fifty times, to try alerts out.
 
 Thresholds come from the flow file: `objective` (availability, auth_latency, api_latency, issuance_latency) arrives as the metric
-`otelprobe_objective`, so that one rule serves every flow. Without an objective the alerts that need it stay silent.
+`otelprobe_objective`, so that one rule serves every flow. Without an objective the alerts that need it stay silent. How long before its end
+a thing is told of comes the same way, from `warn_before` and `critical_before` or `fail_before` of the steps `credential_expiry`,
+`certificate` and `saml_metadata`; what no such step looks at has the notice of its kind (90 and 14 days for SAML, 30 and 7 for the rest).
 
 ## Labels
 

@@ -50,6 +50,7 @@ INTERVAL = "otelprobe:flow_interval_seconds"
 TEAMS = "otelprobe:flow_team"
 OBJECTIVES = "otelprobe:objective"
 UP = "otelprobe:flow_up"
+PROBERS = "otelprobe:probers"
 VALID = "otelprobe:flow_valid:rate5m"
 ERRORS = "otelprobe:flow_errors:rate5m"
 FAILURES = "otelprobe:flow_failures:rate5m"
@@ -148,13 +149,20 @@ def _facts(p: Parameters) -> tuple[Record, ...]:
         ),
         Record(
             name=OBJECTIVES,
-            expr=latest("max", schema.OBJECTIVE, p.span(6 * HOUR), (*FLOW_KEYS, OBJECTIVE)),
+            expr=latest(
+                "max", schema.OBJECTIVE, p.span(6 * HOUR), (*FLOW_KEYS, OBJECTIVE), f'{OBJECTIVE}!~"expiry_.+"'
+            ),
             meaning="Targets and thresholds of the flow files.",
         ),
         Record(
             name=UP,
             expr=latest("max", schema.FLOW_UP, p.span(STATE), (*FLOW_KEYS, LOCATION)),
             meaning="Whether a flow passed last, by location.",
+        ),
+        Record(
+            name=PROBERS,
+            expr=f"count {by((ENV, LOCATION, 'job'))} ({select(schema.BUILD)})",
+            meaning="How many long-lived probers report, by location.",
         ),
         Record(
             name=EXPIRY,

@@ -11,6 +11,7 @@ from dashboards.source.promql import (
     HOUR,
     LOCATION,
     MINUTE,
+    OBJECTIVE,
     OUTCOME,
     PROVIDER,
     TEAM,
@@ -20,7 +21,7 @@ from dashboards.source.promql import (
     select,
     sum_increase,
 )  # fmt: skip
-from dashboards.source.recording import INTERVAL, TEAMS
+from dashboards.source.recording import INTERVAL, PROBERS, TEAMS
 from dashboards.source.rules import Alert, Component, Parameters, Scope, Severity
 from otelprobe.reasons import Reason
 from otelprobe.telemetry import schema
@@ -37,15 +38,15 @@ _PLACE = (ENV, LOCATION)
 
 def prober_alerts(p: Parameters) -> tuple[Alert, ...]:
     """Give every alert on the prober."""
-    return (_silent(p), _missing(p), *_schedule(p), *_delivery(p), _audit(p), *_shards(), _inconclusive(p), _watchdog())
+    absent = (_silent(p), _missing(p), _gone(p))
+    return (*absent, *_schedule(p), *_delivery(p), _audit(p), *_shards(), _inconclusive(p), _watchdog())
 
 
 def _silent(p: Parameters) -> Alert:
     keys = (*FLOW_KEYS, LOCATION)
-    run = select(schema.LAST_RUN)
-    recent = f"last_over_time({run}[{p.span(DAY)}])"
-    removed = f"({recent} unless {run}) and on (job, instance) {select(schema.BUILD)}"
-    age = f"time() - max {by(keys)} ({recent} unless ({removed}))"
+    run, day = select(schema.LAST_RUN), p.span(DAY)
+    once = f"last_over_time({run}[{day}]) unless on (job, instance) last_over_time({select(schema.BUILD)}[{day}])"
+    age = f"time() - max {by(keys)} ({run} or {once})"
     return Alert(
         name="OtelprobeFlowSilent",
         expr=f"({age} > {on(FLOW_KEYS)} group_left () 3 * {INTERVAL}) * {on((ENV, FLOW))} group_left ({TEAM}) {TEAMS}",
@@ -56,8 +57,9 @@ def _silent(p: Parameters) -> Alert:
         summary="{{ $labels.otelprobe_flow_name }} no longer runs",
         description="Its last run was VALUE ago, more than three intervals.",
         unit="seconds",
-        meaning="A flow has not run for three intervals. A flow that was removed from a running prober's configuration is not "
-        "meant; one that ran in a process that is gone is told of for six hours.",
+        meaning="A flow has not run for three intervals, though a living prober has it, or it ran by `otelprobe once`. A flow "
+        "that was taken out of the configuration is not meant, however that was done; one of a CronJob that was removed is told "
+        "of for six hours. The flows of a prober that is gone are told of by OtelprobeProberGone.",
         mend="See the board Prober health: is the process alive, is it overloaded, did the CronJob start?",
         board="otelprobe-prober",
         variables={"environment": ENV, "provider": PROVIDER, "flow": FLOW, "location": LOCATION},
@@ -80,6 +82,30 @@ def _missing(p: Parameters) -> Alert:
         meaning="Every long-lived prober of a location has gone silent: it is dead, or its telemetry does not arrive. Whether the "
         "flows are well is not known, so their alerts there are silenced.",
         mend="Is the process up (`/livez`)? Does the collector take data? `otelprobe_export_items_total` says what it refused.",
+        board="otelprobe-prober",
+        variables=_HERE,
+    )
+
+
+def _gone(p: Parameters) -> Alert:
+    place, window = (*_PLACE, "job"), p.span(6 * HOUR)
+    has = select(schema.OBJECTIVE, f'{OBJECTIVE}="interval"')
+    had = f"last_over_time({has}[{window}]) and on (job, instance) last_over_time({select(schema.BUILD)}[{window}])"
+    nobodys = f"group {by((*FLOW_KEYS, LOCATION, 'job'))} ({had}) unless {on((*FLOW_KEYS, LOCATION))} {has}"
+    fewer = f"{PROBERS} < quantile_over_time(0.5, {PROBERS}[{window}])"
+    return Alert(
+        name="OtelprobeProberGone",
+        expr=f"count {by(place)} ({nobodys}) and {on(place)} ({fewer})",
+        lasts=5 * MINUTE,
+        severity=Severity.WARNING,
+        component=Component.OTELPROBE,
+        scope=Scope.PROBE,
+        summary="A prober is gone{{ with $labels.otelprobe_location }} from {{ . }}{{ end }}, and nobody runs its flows",
+        description="VALUE flows that ran within six hours are run by nobody.",
+        meaning="There are fewer long-lived probers in a location than there mostly were within six hours, and flows that they ran "
+        "are in no prober's configuration: a shard or a replica is dead. A process that was replaced, with or without all of its "
+        "flows, is not meant. If no prober is left, OtelprobeTelemetryMissing fires instead.",
+        mend="Which pod does not start, and why? Was the number of shards lowered in one place only?",
         board="otelprobe-prober",
         variables=_HERE,
     )

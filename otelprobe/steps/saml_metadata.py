@@ -307,5 +307,3 @@ def _facts(entity: Entity, signed: signature.Verified | None, now: float) -> dic
 
 def _valid(keys: Sequence[PublishedKey], now: float) -> int:
     return sum(_is_valid(key.certificate, now) for key in keys)
-
-

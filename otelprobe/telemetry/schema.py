@@ -115,7 +115,15 @@ CASE = Attribute("otelprobe.rejection.case", "The bad credential that was offere
 OBJECTIVE_NAME = Attribute(
     "otelprobe.objective.name",
     "Which target or threshold: availability (a ratio), or one in seconds; those of expiry say of what.",
-    ("availability", "auth_latency", "api_latency", "issuance_latency", "interval", "expiry_warning", "expiry_critical"),
+    (
+        "availability",
+        "auth_latency",
+        "api_latency",
+        "issuance_latency",
+        "interval",
+        "expiry_warning",
+        "expiry_critical",
+    ),
 )
 PROVIDER_STATE = Attribute(
     "otelprobe.provider.state", "What the provider's status page says.", ("operational", "degraded", "unknown")

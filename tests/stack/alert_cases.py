@@ -165,6 +165,31 @@ def _failures() -> Iterable[Case]:
         yield Case(alert, "in half of the locations", {**known, **apart}, silent=(8, 20, 30))
 
 
+def _somewhere() -> Iterable[Case]:
+    here, known = "FlowFailsInSomeLocations", facts(70)
+
+    def fails(bad: float, place: str, counts: str = "auth") -> Series:
+        return _failing(20 - bad, bad, counts, otelprobe_location=place)
+
+    lone = {**known, **fails(2, "eu"), **fails(0, "us")}
+    told = {"team": "payments", LOCATION: "eu"}
+    yield Case(here, "one of two", lone, fires=(8, 30), silent=(3, 60), labels=told)
+    yield Case(
+        here, "one of two, its API", {**known, **fails(2, "eu", "api"), **fails(0, "us")}, fires=(8, 30), silent=(60,)
+    )
+    yield Case(here, "just 5 %", {**known, **fails(1, "eu"), **fails(0, "us")}, silent=(8, 20, 30))
+    yield Case(here, "two of three", {**lone, **fails(2, "us"), **fails(0, "ap")}, silent=(8, 20, 30))
+    yield Case(here, "the only location", {**known, **fails(2, "eu")}, silent=(8, 20, 30))
+    few = {
+        **runs("pass", growing((1, 9), (0, 2), (1, 30))),
+        **runs("fail", growing((0, 9), (1, 2), (0, 30)), counts="auth"),
+        **fails(0, "us"),
+    }
+    yield Case(here, "two failures at a run a minute", {**known, **few}, silent=(12, 16, 20))
+    far = {**lone, **down("connect_refused"), **down("connect_refused", "us", healthy=True)}
+    yield Case(here, "the provider is out of reach from there", far, silent=(20, 30))
+
+
 def _owners() -> Iterable[Case]:
     """An API that refuses good tokens spends the objective of authentication, and is the API's trouble."""
     refused = runs("fail", growing((1, 30), (0, 40)), blame="api", counts="auth", reason="api_rejects_valid_token")
@@ -240,6 +265,31 @@ def _ending(subject: str, days: float, minutes: int = 130) -> Series:
     return series(schema.EXPIRY, told, [*ends, *([400.0 * DAY] * 60)])
 
 
+def _notice(subject: str, name_: str = "shop", **days: float) -> Series:
+    """Give the notices of a flow file, by word."""
+    told = {**ORDERS, label(schema.EXPIRY_SUBJECT): subject, label(schema.EXPIRY_NAME): name_}
+    found: dict[str, Sequence[float | None]] = {}
+    for word, value in days.items():
+        found |= series(schema.OBJECTIVE, {**told, OBJECTIVE: f"expiry_{word}"}, steady(value * DAY, 190))
+    return found
+
+
+def _noticed(title: str, subject: str) -> Iterable[Case]:
+    """Give cases in which the flow file says when to tell of an end."""
+    soon, later = f"{title}ExpiringSoon", f"{title}Expiring"
+    both, one = _notice(subject, warning=5, critical=2), _notice(subject, warning=5)
+    yield Case(later, "warn_before is 5 d", {**both, **_ending(subject, 4.99)}, fires=(80, 120), silent=(30, 150))
+    yield Case(later, "not yet warn_before", {**both, **_ending(subject, 6)}, silent=(80, 120))
+    yield Case(soon, "critical_before is 2 d", {**both, **_ending(subject, 1.99)}, fires=(80, 120), silent=(30, 150))
+    yield Case(soon, "not yet critical_before", {**both, **_ending(subject, 3)}, silent=(80, 120))
+    yield Case(soon, "not before warn_before", {**one, **_ending(subject, 6)}, silent=(80, 120))
+    yield Case(
+        soon, "within warn_before, which is all", {**one, **_ending(subject, 4.99)}, fires=(80, 120), silent=(30, 150)
+    )
+    other = _notice(subject, "another", warning=5, critical=2)
+    yield Case(later, "the notice of another", {**other, **_ending(subject, 6)}, fires=(80, 120), silent=(30, 150))
+
+
 def _credentials() -> Iterable[Case]:
     for title, subject, warning, critical in (
         ("SamlCertificate", "saml_signing", 90, 14),
@@ -253,6 +303,8 @@ def _credentials() -> Iterable[Case]:
             yield Case(f"{title}{suffix}", f"less than {days} days", near, fires=(80, 120), silent=(30, 150))
             yield Case(f"{title}{suffix}", f"more than {days} days", _ending(subject, days + 1), silent=(80, 120))
         yield Case(f"{title}Expiring", "another thing ends", _ending("other", 5), silent=(80, 120))
+    yield from _noticed("SamlCertificate", "saml_signing")
+    yield from _noticed("ApiKey", "api_key")
     yield Case("CredentialExpired", "an hour later", _ending("tls", 1 / 24), fires=(70, 120), silent=(50, 150))
 
 
@@ -385,12 +437,44 @@ def _silence() -> Iterable[Case]:
         **last(20, gone=21),
         **series(schema.BUILD, {**PLACE, "service_version": "1"}, phased((1, 21), (None, 100))),
     }
-    yield Case(silent, "the process died", dead, fires=(40, 90), silent=(20,))
+    yield Case(silent, "the process died", dead, silent=(20, 30, 40, 90))
+    heir = series(schema.BUILD, {**PLACE, "instance": "b", "service_version": "2"}, phased((None, 21), (1, 100)))
+    yield Case(silent, "the process was replaced by one without the flow", {**dead, **heir}, silent=(24, 30, 60, 110))
+    runs_ = [60.0 * minute if minute % 10 == 0 and minute <= 20 else None for minute in range(121)]
+    cron = {**facts(120, interval=600.0), **series(schema.LAST_RUN, ORDERS, runs_)}
+    yield Case(silent, "a CronJob no longer starts", cron, fires=(60, 110), silent=(20, 49, 55))
+    yield from _gone()
     yield Case("OtelprobeTelemetryMissing", "the process died", dead, fires=(40, 90), silent=(20, 24))
     back = series(schema.BUILD, {**PLACE, "service_version": "1"}, phased((1, 21), (None, 20), (1, 40)))
     yield Case("OtelprobeTelemetryMissing", "it comes back", back, fires=(35,), silent=(50,))
     other = {**dead, **series(schema.BUILD, {**PLACE, "instance": "b", "service_version": "2"}, steady(1, 120))}
     yield Case("OtelprobeTelemetryMissing", "another of the location lives", other, silent=(40, 90))
+
+
+def _process(instance: str, *phases: tuple[float | None, int], flow: str | None = None) -> Series:
+    """Give a prober that is there in some phases, and then runs the flow if it has one."""
+    there = phased(*phases)
+    found = dict(series(schema.BUILD, {**PLACE, "instance": instance, "service_version": "1"}, there))
+    if flow is not None:
+        told = {**CORP, FLOW: flow, "instance": instance, OBJECTIVE: "interval"}
+        found |= series(schema.OBJECTIVE, told, [None if value is None else 60.0 for value in there])
+    return found
+
+
+def _gone() -> Iterable[Case]:
+    gone = "OtelprobeProberGone"
+    dies = _process("a", (1, 100), (None, 80), flow="orders")
+    other = _process("b", (1, 180), flow="billing")
+    yield Case(gone, "a shard died", {**dies, **other}, fires=(115, 175), silent=(95, 104, 108))
+    back = {**_process("a", (1, 100), (None, 30), (1, 50), flow="orders"), **other}
+    yield Case(gone, "it comes back", back, fires=(115,), silent=(95, 140, 175))
+    heir = _process("c", (None, 100), (1, 80))
+    yield Case(gone, "replaced by a process without the flow", {**dies, **heir, **other}, silent=(95, 115, 175))
+    taken = _process("c", (None, 110), (1, 70), flow="orders")
+    lasts = {**_process("b", (1, 180), flow="orders"), **_process("c", (1, 180))}
+    yield Case(gone, "another has its flows", {**dies, **lasts}, silent=(95, 115, 175))
+    yield Case(gone, "a new one takes over", {**dies, **other, **taken}, silent=(95, 125, 175))
+    yield Case(gone, "the last one died", dies, silent=(95, 115, 175))
 
 
 def _shards() -> Iterable[Case]:
@@ -445,7 +529,7 @@ def _delivery() -> Iterable[Case]:
 
 
 CASES = (
-    *_reach(), *_failures(), *_owners(), *_tokens(), *_latencies(), *_credentials(), *_security(), *_provider(),
+    *_reach(), *_failures(), *_somewhere(), *_owners(), *_tokens(), *_latencies(), *_credentials(), *_security(), *_provider(),
     *_slo(), *_prober(),
 )  # fmt: skip
 """Every case."""

@@ -111,6 +111,7 @@ def test_a_good_endpoint_passes_with_the_facts_of_its_whole_chain(look: Look, ca
     assert (ours.subject, ours.name) == ("tls", f"127.0.0.1:{peer.port}")
     assert 89 * DAY < ours.remaining < 91 * DAY
     assert chain.name == f"127.0.0.1:{peer.port} (chain)"
+    assert {(e.warn_before, e.critical_before) for e in (ours, chain)} == {(30 * DAY, None)}
     assert row.warnings == ()
 
 

@@ -45,6 +45,7 @@ def test_a_key_that_lasts_passes(bench: Bench, admin: Auth) -> None:
     assert bench.server.seen[0].headers["x-admin-key"] == CANARY
     (expiry,) = row.expiries
     assert (expiry.subject, expiry.name) == ("api_key", "orders-key")
+    assert (expiry.warn_before, expiry.critical_before) == (30 * DAY, 7 * DAY)
     assert expiry.remaining == pytest.approx(200 * DAY + 60, abs=30)
     assert row.facts[Fact.CREDENTIAL_REMAINING] == expiry.remaining
     assert row.warnings == ()

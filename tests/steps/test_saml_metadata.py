@@ -44,6 +44,8 @@ def test_a_healthy_identity_provider(bench: Bench) -> None:
     assert row.warnings == ()
     ends = {(e.subject, e.name): round(e.remaining / DAY) for e in row.expiries}
     assert ends == {("saml_signing", "idp"): 365, ("saml_metadata", "idp"): 5}
+    before = {e.subject: (e.warn_before, e.critical_before) for e in row.expiries}
+    assert before == {"saml_signing": (90 * DAY, None), "saml_metadata": (None, None)}
     assert row.facts[Fact.SAML_SIGNING_CERTIFICATES] == 1
     assert row.facts[Fact.SAML_ENCRYPTION_CERTIFICATES] == 0
     assert Fact.SAML_METADATA_SIGNED not in row.facts

@@ -7,7 +7,7 @@ from typing import Any
 
 from otelprobe import __version__
 from otelprobe.reasons import Layer
-from otelprobe.result import Fact, ProviderStatus
+from otelprobe.result import Expiry, Fact, ProviderStatus
 from otelprobe.telemetry import Telemetry, schema
 from otelprobe.telemetry.attributes import exchange_attributes
 from otelprobe.telemetry.metrics import Recorder
@@ -134,6 +134,21 @@ def test_a_gauge_goes_silent_after_three_intervals():
     points = {k[0] for k in meter.collect()}
     assert not points & {m.name for m in schema.METRICS if m.instrument is Instrument.GAUGE and not m.lasting}
     assert {schema.LAST_RUN.name, schema.LAST_SUCCESS.name, schema.OBJECTIVE.name} <= points
+
+
+def test_when_to_tell_of_an_end_is_data():
+    """The notice that a step has is an objective of its flow, for that very thing; a step without one leaves it open."""
+    meter = Meter()
+    meter.recorder.register([facts()])
+    ends = Expiry("api_key", "shop", 9e6, warn_before=3e6, critical_before=6e5), Expiry("tls", "idp", 9e6)
+    meter.recorder.record(passed(steps=(step("ends", expiries=ends),)))
+    found = {
+        dict(key)["otelprobe.objective.name"]: value
+        for key, value in meter.values(schema.OBJECTIVE).items()
+        if ("otelprobe.expiry.subject", "api_key") in key and ("otelprobe.expiry.name", "shop") in key
+    }
+    assert found == {"expiry_warning": 3e6, "expiry_critical": 6e5}
+    assert not only(meter.values(schema.OBJECTIVE), "idp")
 
 
 def test_what_expires_runs_down_between_runs():
