@@ -16,8 +16,8 @@ _BOARDS = """\
 # Dashboards
 
 Boards for Grafana 10 to 13, in [dashboards/grafana](../dashboards/grafana). They are made from one source and checked against the
-[telemetry](telemetry.md): every query of every panel is asked of a real Prometheus and Jaeger in `make test-stack`. Grafana itself is not
-started there.
+[telemetry](telemetry.md): every query of every panel is asked of a real Prometheus and Jaeger in `make test-stack`; those of Loki
+and Tempo are read there by the grammars of Grafana's editors, and no such store is asked. Grafana itself is not started there.
 
 ## To install them
 
