@@ -243,8 +243,3 @@ def test_a_restart_of_prometheus_tells_nothing_twice(start_chain: Callable[[floa
             time.sleep(AFTER_RESTART * RESTART_MINUTE)
             good(complaints(chain.webhook.told(), expected))
             assert all(told.firing for told in chain.webhook.told())
-
-
-def test_the_table_knows_every_fault() -> None:
-    """A fault that is new has to be given its notifications."""
-    assert set(table.FAULTS) == set(FAULTS)
