@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import trustme
 import yaml
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -135,3 +136,22 @@ def test_an_assertion_by_certificate(mutual: Mutual, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SIGNING_KEY", pem("RS256"))
     assertion = {"key": {"env": "SIGNING_KEY"}, "certificate": str(file), "certificate_header": how}
     assert passed(mutual.run({"client_id": "signer", "client_assertion": assertion}, "token", "verify"))
+
+
+def test_a_bound_token_without_its_certificate(mutual: Mutual) -> None:
+    """Userinfo refuses it, to the step and to the test's own request, and takes it with the certificate."""
+    url = f"{mutual.keycloak.secure_url}/realms/{REALM}/protocol/openid-connect"
+    files = {"ca_file": str(mutual.authority), "client_cert": str(mutual.file("known"))}
+    step = {"step": "reject", "url": f"{url}/userinfo", "cases": ["no_certificate"], "http": files}
+    row = mutual.run(TLS, BOUND, step, cert="known").steps[-1]
+    assert [(case.accepted, case.status) for case in row.cases] == [(False, 401)], row.detail
+    with requests.Session() as http:
+        http.trust_env, http.verify = False, str(mutual.authority)
+        known = str(mutual.file("known"))
+        form = {"grant_type": "client_credentials", "client_id": "tls", "scope": "openid"}
+        access = http.post(f"{url}/token", form, cert=known, timeout=30).json()["access_token"]
+        bearer = {"Authorization": f"Bearer {access}"}
+        assert http.get(f"{url}/userinfo", headers=bearer, cert=known, timeout=30).status_code == 200
+    with requests.Session() as http:
+        http.trust_env, http.verify = False, str(mutual.authority)
+        assert http.get(f"{url}/userinfo", headers=bearer, timeout=30).status_code == 401
