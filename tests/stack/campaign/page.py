@@ -12,7 +12,7 @@ _HEAD = """\
 
 Every fault of the embedded provider, and what else can go wrong, with the notifications that it brings about. The table is
 tried as it
-stands: `make test-stack` runs otelprobe, the official collector, Prometheus, Alertmanager and a webhook with the shipped
+stands: `make campaign` runs otelprobe, the official collector, Prometheus, Alertmanager and a webhook with the shipped
 [rules](alerts.md) and routes, breaks everything at the same time, each fault at a provider of its own, and mends it again. No
 notification
 may be missing, none may come besides, each comes once, and each is resolved after the mending. Only the minute is shorter
