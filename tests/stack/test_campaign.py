@@ -15,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from otelprobe.demo import FAULTS
 from tests import saml_kit
 from tests.stack.campaign import table
 from tests.stack.campaign.board import Board, status_page
@@ -24,6 +23,8 @@ from tests.stack.campaign.flows import CERTIFICATES, KEYS, SHARED, Book, add_sce
 from tests.stack.campaign.judge import case_of, complaints
 from tests.stack.campaign.targets import Targets
 from tests.stack.servers import told_in_one_line
+
+FAULTS = table.FAULTS
 
 pytestmark = pytest.mark.campaign
 """Scaled time: a machine that is busy besides makes late what has to come in time, and then twice what comes once."""

@@ -44,6 +44,14 @@ def _ends(alert: str, severity: str) -> Notice:
     return Notice(alert, TICKETS, severity, "auth")
 
 
+ELSEWHERE: Mapping[str, str] = MappingProxyType(
+    {
+        "discovery-drift": "what drifts is one of the scenarios",
+        "api-trusts-inline-key": "a slow case of `reject`; what is accepted is told alike for every case",
+    }
+)
+"""Faults of the demo that the campaign does not run, and why."""
+
 FAULTS: Mapping[str, tuple[Notice, ...]] = MappingProxyType(
     {
         # Nobody gets a token: one page, however many flows.
