@@ -1,5 +1,6 @@
 """What every test shares: a clean environment and a real HTTP server that answers as it is told."""
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -8,6 +9,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
+
+@pytest.fixture(autouse=True)
+def _logs_as_before() -> Iterator[None]:
+    """Undo what a command that was run within the test has set: its log would go to a standard error that is closed."""
+    loggers = [logging.getLogger(name) for name in (None, "otelprobe", "opentelemetry")]
+    levels = [logger.level for logger in loggers]
+    yield
+    root = logging.getLogger()
+    root.handlers[:] = [handler for handler in root.handlers if type(handler) is not logging.StreamHandler]
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture(autouse=True)
