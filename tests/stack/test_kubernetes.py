@@ -19,7 +19,7 @@ from tests.stack.servers import told_in_one_line
 
 K8S = cache.REPOSITORY / "k8s"
 CHART = K8S / "chart" / "otelprobe"
-OVERLAYS = ("deployment", "cronjob", "sharded", "sidecar", "multi-location", "operator")
+OVERLAYS = ("deployment", "cronjob", "cronjob-gateway", "sharded", "sidecar", "multi-location", "operator")
 NAMESPACE = "otelprobe"
 VERSIONS = ("1.29", "1.30", "1.31", "1.32", "1.33", "1.34", "1.35", "1.36", "1.37")
 
@@ -132,6 +132,18 @@ def test_the_deployment_runs_one_prober_and_its_gateway(room: Room, rendered: Ma
     assert gateway["metadata"]["name"] == "otelprobe-gateway-0"
     mounted = {v["name"] for v in prober["spec"]["volumes"]}
     assert mounted == {"flows", "secrets", "data", "tmp"}, "a service-account token was mounted that nobody asked for"
+
+
+def test_a_cronjob_may_do_without_a_collector_of_its_own(room: Room, rendered: Mapping[str, Objects]) -> None:
+    """The variant is admitted, has one container, and sends to the gateway."""
+    assert "Warning" not in room.apply(rendered["cronjob-gateway"])
+    (job,) = room.get("cronjobs")
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert not pod.get("initContainers")
+    (container,) = pod["containers"]
+    sent = [v["value"] for v in container["env"] if v["name"] == "OTEL_EXPORTER_OTLP_ENDPOINT"]
+    assert sent == ["http://otelprobe-gateway:4318"]
+    assert "collector" not in {v["name"] for v in pod["volumes"]}
 
 
 def test_the_statefulset_numbers_its_shards(room: Room, rendered: Mapping[str, Objects]) -> None:
