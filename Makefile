@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(shell cat requirements-dev.txt pyproject.toml 2>/dev/null | cksum | cut -d' ' -f1)
 
-.PHONY: demo test test-stack campaign check docs format lock image benchmark clean
+.PHONY: demo test test-stack servers campaign check docs format lock image benchmark clean
 
 demo: $(STAMP) ## Run the full flow against the embedded provider and API
 	@$(BIN)/otelprobe demo
@@ -13,9 +13,11 @@ demo: $(STAMP) ## Run the full flow against the embedded provider and API
 test: $(STAMP) ## Every test that needs only Python
 	@$(BIN)/pytest -q
 
-test-stack: $(STAMP) ## The tests on servers that nobody here wrote
+test-stack: servers ## The tests on servers that nobody here wrote
+	@$(BIN)/pytest -q -n 3 --dist loadfile -o norecursedirs=".*" -m "not campaign" tests/stack
+
+servers: $(STAMP) ## Obtain the servers of the stack tests
 	@$(BIN)/python -m tests.stack.harness
-	@$(BIN)/pytest -q -o norecursedirs=".*" -m "not campaign" tests/stack
 
 campaign: $(STAMP) ## Every fault live, to the notification; in scaled time, so on a machine that does nothing else
 	@$(BIN)/python -m tests.stack.harness collector prometheus alertmanager
