@@ -262,9 +262,8 @@ def test_keys_withdrawn_under_a_living_token(idp: OidcProvider, tmp_path: Path) 
 
 def test_rotation_in_the_middle_of_a_run(idp: OidcProvider, tmp_path: Path) -> None:
     """A token signed by a key newer than the fetched set is verified after a second look, which is not the user's time."""
-    rotate = (
-        f'{{step: call, name: rotate, url: "{idp.control}", method: POST, json: {{keys: add}}, auth: {{none: true}}}}'
-    )
+    control = idp.told["control"]
+    rotate = f'{{step: call, name: rotate, url: "{control}", method: POST, json: {{keys: add}}, auth: {{none: true}}}}'
     steps = f"- discover\n- keys\n- {rotate}\n- {{{CLIENT}}}\n- {{step: verify, audience: orders}}"
     result = run_text(tmp_path, flow_file(idp.issuer, steps))
     assert passed(result)
@@ -328,7 +327,8 @@ def test_broken_endpoint(
 def test_refresh_while_the_provider_is_down(idp: OidcProvider, tmp_path: Path) -> None:
     """A 5xx at a refresh says so; the always step still revokes, and cannot improve the verdict."""
     fault = "{fault: {path: /token, status: 503}}"
-    broken = f'{{step: call, name: break, url: "{idp.control}", method: POST, json: {fault}, auth: {{none: true}}}}'
+    control = idp.told["control"]
+    broken = f'{{step: call, name: break, url: "{control}", method: POST, json: {fault}, auth: {{none: true}}}}'
     steps = f"- discover\n- {{{ANN_OPAQUE}}}\n- {broken}\n- refresh\n- introspect\n- {{step: revoke, always: true}}"
     result = run_text(tmp_path, flow_file(idp.issuer, steps))
     assert verdict(result) == ("refresh", Reason.IDP_HTTP_5XX, Blame.PROVIDER, Counts.AUTH)

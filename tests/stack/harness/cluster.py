@@ -209,7 +209,15 @@ class Cluster:
     def define(self, document: Mapping[str, Any]) -> None:
         """Install a CustomResourceDefinition and wait until it is served."""
         self.apply([document])
-        self.kubectl("wait", "--for=condition=Established", "--timeout=30s", f"crd/{document['metadata']['name']}")
+        # `kubectl wait` fails at once while there is no condition yet.
+        self.eventually(
+            lambda: self._established(document["metadata"]["name"]), f"definition of {document['kind']}", 30
+        )
+
+    def _established(self, name: str) -> bool:
+        found = json.loads(self.kubectl("get", "crd", name, "-o", "json"))
+        conditions = found.get("status", {}).get("conditions") or ()
+        return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
 
     def eventually(self, look: Callable[[], Any], what: str, seconds: float = 60) -> Any:
         """Ask until there is an answer."""
