@@ -3,10 +3,13 @@
 import tempfile
 from pathlib import Path
 
+import pytest
+
 from tests.stack import credentials_page as page
 from tests.stack.servers import told_in_one_line
 
 
+@pytest.mark.page
 def test_the_page_shows_what_is_printed() -> None:
     """Healthy and broken, but for times, ids and dates; `python -m tests.stack.credentials_page` writes the page anew."""
     with tempfile.TemporaryDirectory(prefix="otp-") as folder:
