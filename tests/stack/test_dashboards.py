@@ -59,8 +59,6 @@ MAY_BE_EMPTY: Mapping[tuple[str, str, str], str] = {
     ("otelprobe-overview", "Silent flows", "A"): "no flow is silent; promtool shows that one would be seen",
     ("otelprobe-flow", "Locations where it fails", "A"): "empty is none; seen while a fault is on",
     ("otelprobe-flow", "Phases by step", "A"): "dns: every host here is an address",
-    ("otelprobe-credentials", "Within 7 days", "A"): "empty is none; promtool shows the alert of the same expression",
-    ("otelprobe-credentials", "Within 30 days", "A"): "empty is none; promtool shows the alert of the same expression",
 }
 
 
@@ -93,6 +91,11 @@ class Fed:
     file: Path
 
 
+def in_days(days: int) -> str:
+    """Give a date that stays as far off, whenever the test runs."""
+    return time.strftime("%Y-%m-%d", time.gmtime(time.time() + days * 86400))
+
+
 def flow_file(good: Demo, bad: Demo, page: str) -> dict[str, Any]:
     """Give flows on both demos, and one each for what the demo's flow does not do."""
     told = yaml.safe_load(flow_yaml(good))
@@ -117,7 +120,8 @@ def flow_file(good: Demo, bad: Demo, page: str) -> dict[str, Any]:
         "name": "besides", "provider": "demo", "every": "2s", "http": flow["http"],
         "steps": [
             {"step": "status_page", "url": page},
-            {"step": "credential_expiry", "expires_at": "2027-01-01", "name": "partner-key"},
+            {"step": "credential_expiry", "expires_at": in_days(60), "name": "partner-key"},
+            {"step": "credential_expiry", "expires_at": in_days(5), "name": "ending-key"},
         ],
     }  # fmt: skip
     told["flows"] += [broken, revoked, besides]
