@@ -147,6 +147,7 @@ class Walk:
     def run(self, url: str, form: Mapping[str, str] | None = None) -> Arrival:
         """Walk from `url`, to which a form may be posted at first, to the goal; CheckFailed with what stood in the way."""
         load_parser()
+        self._asked.clear()
         self._hosts |= {(urlsplit(url).hostname or "").lower()}
         hop = _Hop("GET", url) if form is None else _posting(url, form)
         for number in range(MOST_HOPS):
@@ -166,10 +167,15 @@ class Walk:
         """Let the log-in lead to these hosts too."""
         self._hosts |= {host.lower() for host in hosts if host}
 
-    def submit(self, arrival: Arrival) -> Reply:
+    def submit(self, arrival: Arrival, headers: Mapping[str, str] | None = None, *, control: bool = False) -> Reply:
         """Send what arrived on to where it was to go, with the cookies of the log-in, and follow nothing."""
         sender = f"{_origin(arrival.reply.exchange.url)}/"
-        return self._send(_posting(arrival.url, arrival.parameters, sender), first=False)
+        hop = _posting(arrival.url, arrival.parameters, sender)
+        return self._send(hop, first=False, headers=headers, control=control)
+
+    def fetch(self, url: str, headers: Mapping[str, str] | None = None, *, control: bool = False) -> Reply:
+        """Get a page with the cookies of the log-in, and follow nothing."""
+        return self._send(_Hop("GET", url), first=True, headers=headers, control=control)
 
     def cookie(self, name: str, url: str) -> str | None:
         """Give the value of a cookie that is meant for the host of `url`, whatever its path."""
@@ -183,11 +189,13 @@ class Walk:
         if self._goal.watch is not None:
             self.watched = _answer_in(hop).get(self._goal.watch, self.watched)
 
-    def _send(self, hop: _Hop, *, first: bool) -> Reply:
+    def _send(
+        self, hop: _Hop, *, first: bool, headers: Mapping[str, str] | None = None, control: bool = False
+    ) -> Reply:
         url = urlunsplit(urlsplit(hop.url)._replace(fragment=""))
         safe_url = url if first else without_handles(url)
-        headers = {**_ACCEPT, **_origin_headers(hop), **self._cookies(url)}
-        reply = self._ctx.send(hop.method, url, headers=headers, body=hop.body, safe_url=safe_url)
+        told = {**_ACCEPT, **_origin_headers(hop), **self._cookies(url), **(headers or {})}
+        reply = self._ctx.send(hop.method, url, headers=told, body=hop.body, safe_url=safe_url, control=control)
         asked = Request(url)  # noqa: S310 - it is never opened: the jar only reads where the cookies come from
         self._jar.extract_cookies(_Answer(reply), asked)  # type: ignore[arg-type] # it has what the jar reads
         return reply

@@ -1,35 +1,28 @@
 """Log in by SAML 2.0 (Web Browser SSO Profile) as a service provider lets people do, without a browser, and judge the answer."""
 
-import zlib
-from base64 import b64decode
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from hashlib import sha256
-from pathlib import Path
-from secrets import token_urlsafe
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 from urllib.parse import urlsplit
 
-from otelprobe.certificates import read_file_as_der
 from otelprobe.endings import as_date
 from otelprobe.expect import Expect
-from otelprobe.fields import DurationOrZero, SecretRef, Url
-from otelprobe.forms import Arrival, Goal, LoginStep, Walk
+from otelprobe.fields import DurationOrZero
+from otelprobe.forms import Arrival, Walk
 from otelprobe.http import Reply
-from otelprobe.pages import challenged, classify_page, is_login_page
+from otelprobe.pages import challenged, classify_page
 from otelprobe.provider import Provider
 from otelprobe.reasons import VERDICTS, Blame, CheckFailed, Counts, Layer, Reason
 from otelprobe.result import Fact, FactValue, Warn
 from otelprobe.saml import request, signature
 from otelprobe.saml.response import Expected, Response
-from otelprobe.saml.xml import parse
-from otelprobe.step import Artifact, Context, Cookie, Done, SamlMetadata, StepFailed, filled
+from otelprobe.service_provider import Asked, ServiceProviderStep, back_to_login
+from otelprobe.step import Artifact, Context, Cookie, Done, StepFailed
 from otelprobe.tokens import shown
 
 _SKEW_WORTH_BLAMING = 5.0
 _MOST_REMEMBERED = 1000
-_LARGEST_FILE = 1024**2
-_LARGEST_REQUEST = 256 * 1024
 _REQUESTER_FAULTS = frozenset({"Requester", "VersionMismatch"})
 
 
@@ -49,17 +42,8 @@ class SamlExpect(Expect):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What went out: the request's id and `RelayState` where they are ours or were seen, and whom the answer is due from."""
-
-    provider: SamlMetadata
-    request_id: str | None = field(repr=False)
-    relay_state: str | None = field(repr=False)
-
-
 @dataclass(frozen=True, kw_only=True)
-class SamlLogin(LoginStep):
+class SamlLogin(ServiceProviderStep):
     """Log in at a SAML identity provider and check its response: signatures, status, conditions, replay, weak algorithms.
 
     What counts is read from verified elements only. The assertion consumer service is not called unless `deliver` is
@@ -78,35 +62,6 @@ class SamlLogin(LoginStep):
             *(Reason.API_REJECTS_VALID_TOKEN, Reason.API_UNAVAILABLE),
         }
     )
-
-    sp_entity_id: str
-    """Entity id of the service provider that the log-in is for, as the identity provider knows it."""
-
-    acs_url: Url
-    """Its assertion consumer service, as registered; nothing is sent there unless `deliver` is `true`."""
-
-    binding: Literal["redirect", "post"] = "redirect"
-    """How the request is sent; the answer always comes by POST."""
-
-    start_url: Url | None = None
-    """A page of a real service provider that sends people to the identity provider: its own request is followed, in place
-    of one that is made here.
-    """
-
-    sso_url: Url | None = None
-    """Where the request is sent; default: as the metadata say for the binding."""
-
-    idp_entity_id: str | None = None
-    """Entity id of the identity provider; default: that of the metadata, else it is not compared."""
-
-    idp_certificate: str | None = None
-    """A file with the identity provider's certificates (PEM or DER); default: those of the metadata."""
-
-    sp_key: SecretRef | None = None
-    """The service provider's private key in PEM, not encrypted: signs requests and opens encrypted assertions (RSA)."""
-
-    sign: bool = True
-    """`false`: requests are not signed though there is `sp_key`."""
 
     force: bool = False
     """`true` asks for a fresh log-in (`ForceAuthn`)."""
@@ -131,20 +86,9 @@ class SamlLogin(LoginStep):
 
     expect: SamlExpect = field(default_factory=SamlExpect)
 
-    def required(self, provider: Provider | None) -> tuple[type[Artifact], ...]:
-        """Need the metadata unless certificate and address are named here."""
-        _ = provider
-        alone = self.idp_certificate is not None and (self.sso_url is not None or self.start_url is not None)
-        return () if alone else (SamlMetadata,)
-
     def made(self) -> tuple[type[Artifact], ...]:
         """Make a session cookie where one is named."""
         return (Cookie,) if self.cookie is not None else ()
-
-    def warm_up(self) -> None:
-        """Import what pages and signatures are read with."""
-        super().warm_up()
-        signature.warm_up()
 
     def addresses(self, provider: Provider | None) -> tuple[str, ...]:
         """Give the URLs that are known before the run."""
@@ -152,37 +96,17 @@ class SamlLogin(LoginStep):
         known = (self.start_url, self.sso_url, self.acs_url if self.deliver else None)
         return tuple(url for url in known if url is not None)
 
-    def templates(self) -> tuple[object, ...]:
-        """Give what `${name}` is filled in."""
-        return (self.start_url,) if self.start_url is not None else ()
-
-    def secrets(self) -> tuple[SecretRef, ...]:
-        """Give the secrets that may be read."""
-        return (*super().secrets(), *((self.sp_key,) if self.sp_key is not None else ()))
-
-    def files(self) -> tuple[tuple[str, str], ...]:
-        """Give the file, so that `validate` looks for it."""
-        return (("idp_certificate", self.idp_certificate),) if self.idp_certificate is not None else ()
-
-    def references(self) -> tuple[tuple[tuple[str, ...], str], ...]:
-        """Refer to the step whose metadata are used."""
-        return ((("use",), self.use),) if self.use is not None else ()
-
     def faults(self) -> Iterator[tuple[str, str]]:
         """Say what does not fit together."""
         yield from super().faults()
         if self.cookie is not None and not self.deliver:
             yield "cookie", "only the service provider sets a cookie: add deliver: true"
-        if self.start_url is not None and self.sso_url is not None:
-            yield "sso_url", "with start_url the service provider says where: remove one of the two"
         if self.start_url is not None and (self.force or self.passive or self.authn_context or self.name_id_format):
             yield "start_url", "the request is the service provider's own: remove what would be asked for here"
         if self.expect.saml_status == "Success":
             yield "expect", "saml_status names what comes in place of a success: remove it"
         if self.deliver and self.expect.saml_status is not None:
             yield "deliver", "with expect.saml_status there is nothing to deliver"
-        if "${" in self.acs_url or "${" in (self.sso_url or ""):
-            yield "acs_url", "acs_url and sso_url are compared to the letter: leave ${...} out"
         if self.capture:
             yield "capture", "saml_login has no JSON to capture from: capture in another step"
 
@@ -191,9 +115,9 @@ class SamlLogin(LoginStep):
         signature.load_signatures()
         response = Response()
         facts: dict[str, FactValue] = {Fact.SAML_BINDING: "start_url" if self.start_url is not None else self.binding}
-        walk = self._walk(ctx)
+        walk = self.new_walk(ctx)
         try:
-            asked, arrival = self._arrive(ctx, walk)
+            asked, arrival = self.arrive(ctx, walk, **self._wishes())
             warnings = self._judge(ctx, asked, arrival, response)
             reply, made = self._deliver(walk, arrival, response)
         except CheckFailed as failed:
@@ -203,50 +127,15 @@ class SamlLogin(LoginStep):
             makes=made, facts={**facts, **self._learnt(walk, response, ctx.now())}, warnings=warnings, reply=reply
         )
 
-    def _walk(self, ctx: Context) -> Walk:
-        check = "sp_entity_id and acs_url, and whether the identity provider wants signed requests"
-        walk = self.walk(ctx, Goal(field="SAMLResponse", watch="SAMLRequest", check=check))
-        walk.allow(*(urlsplit(url).hostname or "" for url in self._provider(ctx).sso.values()))
-        return walk
+    def _wishes(self) -> dict[str, Any]:
+        return {
+            "name_id_format": self.name_id_format,
+            "authn_context": self.authn_context,
+            "force": self.force,
+            "passive": self.passive,
+        }
 
-    def _provider(self, ctx: Context) -> SamlMetadata:
-        """Give the identity provider as the metadata describe it, with what the flow file says over that."""
-        known = ctx.find(SamlMetadata, self.use) or SamlMetadata("", {}, ())
-        if self.idp_certificate is not None:
-            known = replace(known, certificates=read_file_as_der(_read(self.idp_certificate), self.idp_certificate))
-        if self.sso_url is not None:
-            known = replace(known, sso={**known.sso, self.binding: self.sso_url})
-        return replace(known, entity_id=self.idp_entity_id or known.entity_id)
-
-    def _arrive(self, ctx: Context, walk: Walk) -> tuple[_Asked, Arrival]:
-        """Send the request and walk to the response."""
-        provider = self._provider(ctx)
-        if self.start_url is not None:
-            arrival = walk.run(filled(ctx, self.start_url))
-            return _Asked(provider, _request_id(walk.watched), None), arrival
-        url = provider.sso.get(self.binding)
-        if url is None:
-            detail = f"the metadata name no single sign-on endpoint for the {self.binding} binding"
-            raise CheckFailed(Reason.SAML_METADATA_INVALID, f"{detail}: set sso_url, or another binding")
-        asked = request.AuthnRequest(
-            destination=url,
-            sp_entity_id=self.sp_entity_id,
-            acs_url=self.acs_url,
-            issued_at=ctx.now(),
-            name_id_format=self.name_id_format,
-            authn_context=self.authn_context,
-            force=self.force,
-            passive=self.passive,
-        )
-        relay_state = token_urlsafe(16)
-        key = self.sp_key.read() if self.sp_key is not None and self.sign else None
-        if self.binding == "post":
-            arrival = walk.run(url, request.post_form(asked, relay_state, key))
-        else:
-            arrival = walk.run(request.redirect_url(asked, relay_state, key))
-        return _Asked(provider, asked.id, relay_state), arrival
-
-    def _judge(self, ctx: Context, asked: _Asked, arrival: Arrival, response: Response) -> tuple[Warn, ...]:
+    def _judge(self, ctx: Context, asked: Asked, arrival: Arrival, response: Response) -> tuple[Warn, ...]:
         """Judge the answer: that it is for us, who signed it, its status, its conditions, then what is expected of it."""
         if asked.relay_state is not None and arrival.parameters.get("RelayState") != asked.relay_state:
             raise CheckFailed(Reason.STATE_MISMATCH, "RelayState did not come back as it was sent")
@@ -275,7 +164,7 @@ class SamlLogin(LoginStep):
         blame, counts = (Blame.CONFIG, Counts.NONE) if ours else (None, None)
         raise CheckFailed(failed.reason, failed.detail, blame=blame, counts=counts)
 
-    def _expected(self, asked: _Asked) -> Expected:
+    def _expected(self, asked: Asked) -> Expected:
         return Expected(
             issuer=asked.provider.entity_id or None,
             acs_url=self.acs_url,
@@ -337,7 +226,7 @@ class SamlLogin(LoginStep):
     def _blamed(self, failed: CheckFailed, ctx: Context) -> CheckFailed:
         """Blame the service provider for what its own start page does."""
         start, asked = _place(self.start_url or ""), {(x.host, x.port) for x in ctx.wire.exchanges}
-        elsewhere = {_place(url) for url in self._provider(ctx).sso.values()}
+        elsewhere = {_place(url) for url in self.identity(ctx).sso.values()}
         owned = VERDICTS[failed.reason].blame in {None, Blame.PROVIDER} and failed.blame is None
         if not owned or asked != {start} or start in elsewhere:
             return failed
@@ -354,29 +243,6 @@ def _end(response: Response) -> float | None:
         return response.ends()
     except CheckFailed:
         return None
-
-
-def _read(path: str) -> bytes:
-    try:
-        with Path(path).open("rb") as opened:
-            return opened.read(_LARGEST_FILE)
-    except (OSError, ValueError) as error:
-        why = getattr(error, "strerror", None) or "not a path"
-        raise CheckFailed(Reason.CONFIG_ERROR, f"certificate file {path}: {why}") from None
-
-
-def _request_id(encoded: str | None) -> str | None:
-    """Give the id of a request that went by, so that the answer can be compared with it; None if it cannot be read."""
-    if encoded is None:
-        return None
-    try:
-        data = b64decode(encoded)
-        with_header = data.lstrip()[:1] == b"<"
-        plain = data if with_header else zlib.decompressobj(wbits=-15).decompress(data, _LARGEST_REQUEST)
-        found: str | None = parse(plain, Reason.INVALID_REQUEST, "the request").get("ID")
-    except (ValueError, zlib.error, CheckFailed):
-        return None
-    return found
 
 
 def _address_problems(arrival: Arrival, acs_url: str) -> Iterator[str]:
@@ -451,8 +317,7 @@ def _refuse_delivery(reply: Reply) -> None:
     if reply.status >= 400:
         detail = f"status {reply.status} from the assertion consumer service, for a response that is good"
         raise CheckFailed(Reason.API_REJECTS_VALID_TOKEN, detail)
-    back = "SAMLRequest=" in reply.value("Location") if reply.status >= 300 else is_login_page(reply)
-    if back:
+    if back_to_login(reply):
         raise CheckFailed(
             Reason.REDIRECTED_TO_LOGIN, f"status {reply.status} and back to a log-in, after a good response"
         )
