@@ -27,9 +27,10 @@ from otelprobe.posture.reference import posture_markdown
 from otelprobe.rejection.api_cases import API_CASES
 from otelprobe.rejection.case import Case
 from otelprobe.rejection.provider_cases import PROVIDER_CASES
+from otelprobe.rejection.saml_cases import SAML_CASES
 from otelprobe.signing import SignedAssertion
 from otelprobe.step import Step
-from otelprobe.steps import STEPS, reject_at_provider, step_class
+from otelprobe.steps import STEPS, reject_at_provider, saml_reject, step_class
 from otelprobe.steps.certificate import HOST
 from otelprobe.steps.credential_expiry import DATE
 from otelprobe.steps.reject import CASE_WORD
@@ -94,6 +95,7 @@ _TABLES: Mapping[str, str] = {
 _CATALOGUES: Mapping[str, Mapping[str, Case[Any, Any]]] = {
     "To an API: the step reject": API_CASES,
     "To a provider: the step reject_at_provider": PROVIDER_CASES,
+    "To a SAML service provider: the step saml_reject": SAML_CASES,
 }
 
 _MADE: Mapping[str, str] = {
@@ -141,6 +143,7 @@ _SCALARS: Mapping[Scalar, str] = {
     DATE: "date or time, ISO 8601",
     CASE_WORD: "[cases](cases.md)",
     reject_at_provider.CASE_WORD: "[cases](cases.md)",
+    saml_reject.CASE_WORD: "[cases](cases.md)",
 }
 """The words for each form of text."""
 

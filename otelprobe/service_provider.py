@@ -15,7 +15,7 @@ from otelprobe.forms import Arrival, Goal, LoginStep, Walk
 from otelprobe.http import Reply
 from otelprobe.pages import is_html, is_login_page
 from otelprobe.provider import Provider
-from otelprobe.reasons import CheckFailed, Reason
+from otelprobe.reasons import VERDICTS, Blame, CheckFailed, Reason
 from otelprobe.saml import request, signature
 from otelprobe.saml.xml import parse
 from otelprobe.step import Artifact, Context, SamlMetadata, filled
@@ -105,10 +105,10 @@ class ServiceProviderStep(LoginStep):
         """Give a log-in that has not begun, without cookies; it may lead to the identity provider's hosts."""
         check = "sp_entity_id and acs_url, and whether the identity provider wants signed requests"
         walk = self.walk(ctx, Goal(field="SAMLResponse", watch="SAMLRequest", check=check))
-        walk.allow(*(urlsplit(url).hostname or "" for url in self.identity(ctx).sso.values()))
+        walk.allow(*(urlsplit(url).hostname or "" for url in self.idp(ctx).sso.values()))
         return walk
 
-    def identity(self, ctx: Context) -> SamlMetadata:
+    def idp(self, ctx: Context) -> SamlMetadata:
         """Give the identity provider as the metadata describe it, with what the flow file says over that."""
         known = ctx.find(SamlMetadata, self.use) or SamlMetadata("", {}, ())
         if self.idp_certificate is not None:
@@ -125,11 +125,11 @@ class ServiceProviderStep(LoginStep):
         if self.start_url is None:
             return self.ask(ctx, walk, **wishes)
         arrival = walk.run(filled(ctx, self.start_url))
-        return Asked(self.identity(ctx), _request_id(walk.watched), None), arrival
+        return Asked(self.idp(ctx), _request_id(walk.watched), None), arrival
 
     def ask(self, ctx: Context, walk: Walk, **wishes: Any) -> tuple[Asked, Arrival]:
         """Send a request made here, and walk to the response."""
-        provider = self.identity(ctx)
+        provider = self.idp(ctx)
         url = provider.sso.get(self.binding)
         if url is None:
             detail = f"the metadata name no single sign-on endpoint for the {self.binding} binding"
@@ -143,6 +143,23 @@ class ServiceProviderStep(LoginStep):
         else:
             arrival = walk.run(request.redirect_url(asked, relay_state, key))
         return Asked(provider, asked.id, relay_state), arrival
+
+    def blamed(self, ctx: Context, failed: CheckFailed, since: int = 0) -> CheckFailed:
+        """Blame the service provider for what its own start page does, and the identity provider for what its pages do.
+
+        `since` counts the requests of the run that came before this log-in.
+        """
+        if VERDICTS[failed.reason].blame not in {None, Blame.PROVIDER} or failed.blame is not None:
+            return failed
+        start, asked = _place(self.start_url or ""), {(x.host, x.port) for x in ctx.wire.exchanges[since:]}
+        elsewhere = {_place(url) for url in self.idp(ctx).sso.values()}
+        blame = Blame.API if asked == {start} and start not in elsewhere else Blame.PROVIDER
+        return CheckFailed(failed.reason, failed.detail, blame=blame, counts=failed.counts)
+
+
+def _place(url: str) -> tuple[str, int]:
+    parts = urlsplit(url)
+    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def back_to_login(reply: Reply) -> bool:

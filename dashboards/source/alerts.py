@@ -351,7 +351,7 @@ def _security(p: Parameters) -> tuple[Alert, ...]:
             scope=Scope.FLOW,
             summary="{{ $labels.otelprobe_flow_name }} accepts a bad credential: {{ $labels.otelprobe_rejection_case }}",
             description="The last run offered a credential that must be refused, and it was accepted (VALUE).",
-            meaning="A case of a step `reject` or `reject_at_provider` was accepted. It fires at once, and it is about security, "
+            meaning="A case of a step `reject`, `reject_at_provider` or `saml_reject` was accepted. It fires at once, and it is about security, "
             "not availability: it spends no objective. The label `component` says whose trouble it is, by the case.",
             mend="Look at the case on the Security board. alg_none, tampered and forged_key mean that the signature is not "
             "checked; no_token means that the endpoint is open.",

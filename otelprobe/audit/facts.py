@@ -31,6 +31,7 @@ _EVENTS: Mapping[str, AuditEvent] = {
     "revoke": AuditEvent.REVOKED,
     "reject": AuditEvent.REJECTED,
     "reject_at_provider": AuditEvent.REJECTED,
+    "saml_reject": AuditEvent.REJECTED,
 }
 """Kinds of step that leave an event when they pass. One that fails over a credential leaves `rejected`."""
 
@@ -246,7 +247,7 @@ def _is_refusal(row: StepResult) -> bool:
         return False
     if any(exchange.reason is row.reason for exchange in row.exchanges):
         return False
-    offered = row.kind in {"reject", "reject_at_provider"}
+    offered = row.kind in {"reject", "reject_at_provider", "saml_reject"}
     return not (offered and VERDICTS[row.reason].security and all(case.accepted for case in row.cases))
 
 

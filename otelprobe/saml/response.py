@@ -57,7 +57,7 @@ class Response:
 
         Raises saml_signature_invalid, saml_certificate_unknown, saml_status_not_success, token_encrypted, alg_unsupported.
         """
-        self.root = _decoded(encoded)
+        self.root = decoded(encoded)
         _refuse_crowds(self.root)
         if signature.is_signed(self.root):
             self.root = self._verified(self.root, certificates, "response")
@@ -145,7 +145,8 @@ class Response:
             yield from _issuer_problems(self.root, expected, "response")
 
 
-def _decoded(encoded: str) -> Any:
+def decoded(encoded: str) -> Any:
+    """Give the root of a response as it was posted; CheckFailed(saml_signature_invalid) if it is no Response of SAML 2.0."""
     try:
         data = b64decode("".join(encoded.split()), validate=True)
     except ValueError:

@@ -30,6 +30,7 @@ STEPS: Mapping[str, str] = MappingProxyType(
         "status_page": "StatusPage",
         "saml_metadata": "SamlMetadata",
         "saml_login": "SamlLogin",
+        "saml_reject": "SamlReject",
     }
 )
 """Kind to class name; the module is named as the kind. Modules are imported only for the kinds that a flow file uses."""

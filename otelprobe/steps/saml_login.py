@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, ClassVar, Literal
-from urllib.parse import urlsplit
 
 from otelprobe.endings import as_date
 from otelprobe.expect import Expect
@@ -122,7 +121,7 @@ class SamlLogin(ServiceProviderStep):
             reply, made = self._deliver(walk, arrival, response)
         except CheckFailed as failed:
             learnt = Done(facts={**facts, **self._learnt(walk, response, ctx.now())})
-            raise StepFailed(self._blamed(failed, ctx), learnt) from None
+            raise StepFailed(self.blamed(ctx, failed), learnt) from None
         return Done(
             makes=made, facts={**facts, **self._learnt(walk, response, ctx.now())}, warnings=warnings, reply=reply
         )
@@ -222,20 +221,6 @@ class SamlLogin(ServiceProviderStep):
         if missing:
             facts[Fact.SAML_MISSING_ATTRIBUTES] = missing
         return facts
-
-    def _blamed(self, failed: CheckFailed, ctx: Context) -> CheckFailed:
-        """Blame the service provider for what its own start page does."""
-        start, asked = _place(self.start_url or ""), {(x.host, x.port) for x in ctx.wire.exchanges}
-        elsewhere = {_place(url) for url in self.identity(ctx).sso.values()}
-        owned = VERDICTS[failed.reason].blame in {None, Blame.PROVIDER} and failed.blame is None
-        if not owned or asked != {start} or start in elsewhere:
-            return failed
-        return CheckFailed(failed.reason, failed.detail, blame=Blame.API, counts=failed.counts)
-
-
-def _place(url: str) -> tuple[str, int]:
-    parts = urlsplit(url)
-    return parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
 
 
 def _end(response: Response) -> float | None:

@@ -7,8 +7,10 @@ from hashlib import sha256
 from typing import Any
 from urllib.parse import urlencode
 
+from otelprobe.reasons import CheckFailed
+from otelprobe.saml.response import Response
 from tests.conftest import Answer, Seen, Server
-from tests.saml_kit import Idp, Shape
+from tests.saml_kit import Idp, Shape, pair
 from tests.steps.flows import as_json
 from tests.token_kit import jwk, signing_key, token
 
@@ -184,7 +186,14 @@ class ProviderOfSecrets:
         good = WORD in seen.headers.get("x-key", "")
         return as_json({"expires_at": time.time() + 86400, "owner": WORD}) if good else self._refusal(seen)
 
-    def _acs(self, _: Seen) -> Answer:
-        if self.mode == "refusing":
-            return Answer(403, WORD.encode())
+    def _acs(self, seen: Seen) -> Answer:
+        if self.mode == "refusing" or not (self.mode == "weak" or self._is_signed(seen.form["SAMLResponse"])):
+            return Answer(403, f"{WORD} {seen.body.decode()}".encode())
         return Answer(200, b"hello", [("Content-Type", "text/plain"), ("Set-Cookie", f"sp=session-{WORD}; Path=/")])
+
+    def _is_signed(self, response: str) -> bool:
+        try:
+            Response().open(response, (pair().der,), None)
+        except CheckFailed:
+            return False
+        return True
