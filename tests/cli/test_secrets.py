@@ -76,8 +76,9 @@ flows:
       - {{step: saml_login, sp_entity_id: '{SP}', acs_url: URL/api/acs, username: ann, password: {{env: SAML_PASSWORD}},
           sp_key: {{file: DIRECTORY/sp.pem}}, deliver: true, cookie: sp}}
       - {{step: call, url: URL/api/orders}}
-      - {{step: saml_reject, always: true, sp_entity_id: '{SP}', acs_url: URL/api/acs, username: ann, password: {{env: SAML_PASSWORD}},
-          cases: [saml_garbage, saml_changed_name, saml_forged_certificate, saml_expired], retain_key: {{env: THE_SECRET}},
+      - {{step: saml_reject, always: true, sp_entity_id: '{SP}', acs_url: URL/api/acs,
+          username: ann, password: {{env: SAML_PASSWORD}}, retain_key: {{env: THE_SECRET}},
+          cases: [saml_garbage, saml_changed_name, saml_forged_certificate, saml_expired],
           allow_intrusive: true, intrusive_hosts: [127.0.0.1]}}
   - name: session
     steps:
