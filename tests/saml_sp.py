@@ -45,6 +45,8 @@ class FlawedSp:
     refusal: Answer = field(default_factory=lambda: Answer(403))
     posted: list[Seen] = field(default_factory=list)
     key: Any = None
+    ahead: float = 0.0
+    """By how many seconds its clock is fast."""
     pending: set[str] = field(default_factory=set)
     taken: set[str] = field(default_factory=set)
     sessions: dict[str, str] = field(default_factory=dict)
@@ -109,7 +111,7 @@ class FlawedSp:
         answers = str(response.root.get("InResponseTo"))
         expected = Expected(issuer=self.idp.entity_id, acs_url=self.acs, audience=SP, request_id=answers, leeway=5.0)
         problems = {self._kind(problem) for problem in response.problems(expected)}
-        problems |= {"time"} if [*response.time_problems(time.time(), 5.0)] else set()
+        problems |= {"time"} if [*response.time_problems(time.time() + self.ahead, 5.0)] else set()
         problems |= {"request"} if answers not in self.pending else set()
         problems |= {"replay"} if response.assertion_id in self.taken else set()
         if {"replay", "request"} <= problems and "replay" in self.flaws:

@@ -49,13 +49,13 @@ def has_attributes(root: Any) -> bool:
 
 
 def ends_at(root: Any) -> float | None:
-    """Give when the last condition of the assertion ends, Unix seconds: from then on all of them have. None: not said."""
+    """Give when the first condition of the assertion ends, Unix seconds: nobody may take it from then on. None: not said."""
     bounds = [*below(root, "saml:Conditions"), *below(root, "saml:SubjectConfirmationData")]
     try:
         found = [instant(element.get("NotOnOrAfter")) for element in bounds]
     except ValueError:
         return None
-    return max((end for end in found if end is not None), default=None)
+    return min((end for end in found if end is not None), default=None)
 
 
 def unsigned(root: Any) -> Any:

@@ -108,7 +108,7 @@ class SamlReject(ServiceProviderStep):
     """Most log-ins in one run, the first good one included; cases beyond it take turns, run by run."""
 
     every: Duration = 3600.0
-    """How often cases are delivered; default 1h. In the runs between nobody logs in."""
+    """How often cases are delivered; default 1h. In the runs between nobody logs in, but to keep a response for `saml_expired`."""
 
     decoy_name: str | None = None
     """The NameID that forged responses speak of: of a test user, where the service provider lets in known people only;
@@ -178,6 +178,7 @@ class SamlReject(ServiceProviderStep):
     def run(self, ctx: Context) -> Done:
         """Log in and deliver, case by case; then judge."""
         signature.load_signatures()
+        self._keep_one(ctx)
         material = self._material(ctx)
         chosen, warnings = self._chosen(ctx, material)
         tally = _Tally()
@@ -238,7 +239,6 @@ class SamlReject(ServiceProviderStep):
                 continue
             if not self._try(ctx, material, case, before.who, tally):
                 return
-        self._keep_one(ctx)
 
     def _try(self, ctx: Context, material: Material, case: _Chosen, who: str | None, tally: _Tally) -> bool:
         """Try one case in a log-in of its own; tell whether to go on."""

@@ -145,16 +145,20 @@ def test_an_unread_wrapping_is_no_finding(lab: Lab) -> None:
 
 def test_a_response_after_its_end(lab: Lab) -> None:
     """One is kept, sealed, until it has ended, and offered then; once that is done the next is kept."""
-    short = Shape(sign=("assertion",), ends=30.0)
-    result = lab.run("time", shape=short, cases=("saml_expired",))
-    assert tried(result) == set()
-    lab.run("time", shape=short, cases=("saml_garbage", "saml_expired"))
+    members = {"cases": ("saml_expired",)}
+    result = lab.run(shape=Shape(sign=("assertion",), ends=60.0), **members)
+    assert (tried(result), lab.sp.posted) == (set(), [])
     kept = "".join(path.read_text("utf-8") for path in (lab.folder / "state").rglob("*") if path.is_file())
     assert NAME_ID not in kept
     lab.bench.memory = type(lab.bench.memory)()
-    lab.bench.clock.seconds = 300.0
-    result = lab.run("time", shape=short, cases=("saml_garbage", "saml_expired"))
-    assert tried(result) == {"saml_garbage", "saml_expired"}
+    lab.bench.clock.seconds = lab.sp.ahead = 300.0
+    long = Shape(sign=("assertion",), ends=360.0)
+    result = lab.run(shape=long, **members)
+    assert (tried(result), taken(result)) == ({"saml_expired"}, set())
+    assert last(result).outcome is Outcome.PASS, last(result).detail
+    assert tried(lab.run(shape=long, **members)) == set()
+    lab.bench.clock.seconds = lab.sp.ahead = 600.0
+    assert taken(lab.run("time", shape=Shape(sign=("assertion",), ends=900.0), **members)) == {"saml_expired"}
 
 
 def test_without_a_page_the_answer_counts(lab: Lab) -> None:
