@@ -22,7 +22,7 @@ from otelprobe.transport.route import Proxies, environment_in_force
 
 if TYPE_CHECKING:
     from otelprobe.transport.call import Call
-    from otelprobe.transport.once import Told
+    from otelprobe.transport.once import Orders, Told
 
 __all__ = ["Http", "LiveHttp", "Redirects", "Reply", "Request", "Shown", "Wire", "environment_in_force"]
 
@@ -155,6 +155,12 @@ class Http(Protocol):
         """Make a TLS handshake and nothing else; CheckFailed with a transport reason if no certificate could be read."""
         ...
 
+    def agrees_to_tls(
+        self, host: str, port: int, options: HttpOptions, deadline: float, wire: Wire, *, version: str
+    ) -> bool:
+        """Tell whether a server would speak TLS `1.0` or `1.1`; CheckFailed with a transport reason if none was reached."""
+        ...
+
     def warm_up(self, url: str, options: HttpOptions) -> None:
         """Load what a request to `url` will need, so that its time is not measured as the peer's."""
         ...
@@ -185,17 +191,9 @@ class LiveHttp:
         value, hangs on it.
         """
         from otelprobe.transport.call import first_call  # noqa: PLC0415 - see the module's docstring
-        from otelprobe.transport.once import Orders, send_once  # noqa: PLC0415
+        from otelprobe.transport.once import send_once  # noqa: PLC0415
 
-        options = request.options
-        orders = Orders(
-            clock=self._clock,
-            options=options,
-            deadline=min(request.deadline, self._clock.monotonic() + (options.timeout or _TIMEOUT)),
-            trace_id=wire.trace_id,
-            control=request.control,
-            proxies=self._proxies,
-        )
+        orders = self._orders(request.options, request.deadline, wire, control=request.control)
         call = first_call(request.method, request.url, request.headers, request.body, request.safe_url)
         call = replace(call, twice=request.twice) if request.twice else call
         for resent in count(request.resent):
@@ -220,22 +218,39 @@ class LiveHttp:
         Without `verify` the certificates are only read; nothing is ever sent through such a connection.
         """
         from otelprobe.transport.inspect import REFUSALS, inspect_once  # noqa: PLC0415 - see the module's docstring
-        from otelprobe.transport.once import Orders  # noqa: PLC0415
 
-        orders = Orders(
-            clock=self._clock,
-            options=options,
-            deadline=min(deadline, self._clock.monotonic() + (options.timeout or _TIMEOUT)),
-            trace_id=wire.trace_id,
-            control=False,
-            proxies=self._proxies,
-        )
+        orders = self._orders(options, deadline, wire, control=False)
         seen = inspect_once(host, port, orders, wire.draw_span_id(), verify=verify)
         wire.exchanges.append(seen.exchange)
         refused = seen.failed if isinstance(seen.failed, CheckFailed) and seen.failed.reason in REFUSALS else None
         if seen.failed is not None and (refused is None or not seen.chain):
             raise seen.failed
         return Shown(seen.exchange, seen.chain, refused)
+
+    def agrees_to_tls(
+        self, host: str, port: int, options: HttpOptions, deadline: float, wire: Wire, *, version: str
+    ) -> bool:
+        """Tell whether a server would speak an old TLS, by the first message of a handshake; nothing else is ever sent."""
+        from otelprobe.transport.old_tls import propose_once  # noqa: PLC0415 - see the module's docstring
+
+        orders = self._orders(options, deadline, wire, control=True)
+        seen = propose_once(host, port, version, orders, wire.draw_span_id())
+        wire.exchanges.append(seen.exchange)
+        if seen.failed is not None:
+            raise seen.failed
+        return seen.taken
+
+    def _orders(self, options: HttpOptions, deadline: float, wire: Wire, *, control: bool) -> "Orders":
+        from otelprobe.transport.once import Orders  # noqa: PLC0415 - see the module's docstring
+
+        return Orders(
+            clock=self._clock,
+            options=options,
+            deadline=min(deadline, self._clock.monotonic() + (options.timeout or _TIMEOUT)),
+            trace_id=wire.trace_id,
+            control=control,
+            proxies=self._proxies,
+        )
 
 
 def _judge(request: Request, call: "Call", told: "Told", resent: int) -> "tuple[Call | None, Exception | None]":

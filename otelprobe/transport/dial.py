@@ -167,17 +167,30 @@ class Link(io.RawIOBase):
 
 def dial(route: Route, attempt: Attempt) -> Link:
     """Open a connection to the target, through the proxy if there is one, and with TLS if the scheme says so."""
-    target, proxy = route.target, route.proxy
-    link = _reach_proxy(route, proxy, attempt) if proxy else _reach(target.host, target.port, route, attempt)
+    link = reach(route, attempt, tunnel=route.context is not None)
     try:
         if route.context is not None:
-            if proxy is not None:
-                with attempt.timed("connect", Phase.PROXY):
-                    _tunnel(link, target, proxy)
-                attempt.place = target.place
             with attempt.timed("tls", Phase.TLS):
-                _secure(link, route.context, target.host, attempt)
+                _secure(link, route.context, route.target.host, attempt)
             attempt.tls = read_facts(link.sock)
+    except BaseException:
+        link.close()
+        raise
+    attempt.place = route.target.place
+    return link
+
+
+def reach(route: Route, attempt: Attempt, *, tunnel: bool = True) -> Link:
+    """Open a connection that TLS may be put on; through a proxy by a tunnel, or without one to the proxy itself."""
+    target, proxy = route.target, route.proxy
+    if proxy is None:
+        return _reach(target.host, target.port, route, attempt)
+    link = _reach_proxy(route, proxy, attempt)
+    if not tunnel:
+        return link
+    try:
+        with attempt.timed("connect", Phase.PROXY):
+            _tunnel(link, target, proxy)
     except BaseException:
         link.close()
         raise
@@ -348,10 +361,6 @@ def diagnose(route: Route, attempt: Attempt) -> TlsFacts | None:
 
 
 def _unverified(way: Route, attempt: Attempt) -> TlsFacts | None:
-    target = way.target
-    link = _reach_proxy(way, way.proxy, attempt) if way.proxy else _reach(target.host, target.port, way, attempt)
-    with link:
-        if way.proxy:
-            _tunnel(link, target, way.proxy)
-        _secure(link, unverified_context(), target.host, attempt)
+    with reach(way, attempt) as link:
+        _secure(link, unverified_context(), way.target.host, attempt)
         return read_unverified_facts(link.sock)
