@@ -40,6 +40,7 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _SIZE = re.compile(r"([0-9]{1,15})(B|KiB|MiB|GiB|kB|MB|GB)")
 _RATE = re.compile(r"([0-9]{1,9})/(s|min|m|h|d)")
+_LISTEN = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.-]*):(\d{1,5})")
 _LOOPBACK = re.compile(r"127(?:\.\d{1,3}){3}")
 _PERCENT = re.compile(r"(\d+(?:\.\d+)?)%")
 
@@ -87,6 +88,22 @@ def parse_rate(value: object) -> Rate:
     if not match or int(match[1]) == 0:
         raise ValueError("not a rate: write 30/min, 5/s or 1000/h")
     return Rate(int(match[1]), _PER[match[2]])
+
+
+@dataclass(frozen=True, slots=True)
+class Listen:
+    """An address to listen at. An empty host is every address, of IPv6 and IPv4."""
+
+    host: str
+    port: int
+
+
+def parse_address(value: object) -> Listen:
+    """Read `host:port`, or `:port` for every address."""
+    match = _LISTEN.fullmatch(value) if isinstance(value, str) else None
+    if not match or int(match[2]) > 65535:
+        raise ValueError("not an address: write host:port, :port for every address")
+    return Listen(match[1].strip("[]"), int(match[2]))
 
 
 def parse_percent(value: object) -> float:
@@ -205,6 +222,7 @@ REGEX = Scalar(parse_regex, {"type": "string", "format": "regex"})
 URL = Scalar(parse_url, {"type": "string", "format": "uri", "pattern": "^https?://"})
 PROXY = Scalar(parse_proxy, {"type": "string", "pattern": "^(none$|https?://)"})
 IP_VERSION = Scalar(parse_ip_version, {"enum": [4, 6]})
+ADDRESS = Scalar(parse_address, {"type": "string", "pattern": f"^{_LISTEN.pattern}$", "examples": [":8089"]})
 JSONPATH = Scalar(parse_jsonpath, {"type": "string", "pattern": r"^\$"})
 
 Duration = Annotated[float, DURATION]
@@ -216,6 +234,7 @@ Regex = Annotated[Pattern, REGEX]
 Url = Annotated[str, URL]
 ProxyUrl = Annotated[str, PROXY]
 IpVersion = Annotated[int, IP_VERSION]
+Address = Annotated[Listen, ADDRESS]
 JsonPath = Annotated[str, JSONPATH]
 
 

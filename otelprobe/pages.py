@@ -26,6 +26,13 @@ _LOGIN_LOCATION = re.compile(r"/(?:log|sign)[-_]?in\b|/authorize\b|/auth\?|/oaut
 _SCANNED = 64 * 1024
 
 
+def is_served_plainly(status: int, location: str, *, challenge: bool = False) -> bool:
+    """Tell whether plain http is answered as https would be: by content, a challenge, or a redirect that stays with it."""
+    if 300 <= status < 400:
+        return not location.lower().startswith("https:")
+    return 200 <= status < 300 or status == 401 or challenge
+
+
 def is_html(reply: Reply) -> bool:
     """Tell whether a body is a page: by its media type, or by how it starts where none or a wrong one was sent."""
     if reply.media_type in {"text/html", "application/xhtml+xml"}:

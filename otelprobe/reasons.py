@@ -152,9 +152,11 @@ class Reason(StrEnum):
     INTROSPECTION_ACTIVE_AFTER_REVOKE = "introspection_active_after_revoke"
     REVOCATION_INEFFECTIVE = "revocation_ineffective"
     REJECTION_ACCEPTED = "rejection_accepted"
+    KEY_URL_FETCHED = "key_url_fetched"
     ERROR_LEAK = "error_leak"
     REJECTION_SERVER_ERROR = "rejection_server_error"
     REJECTION_INCONCLUSIVE = "rejection_inconclusive"
+    RATE_LIMIT_UNSEEN = "rate_limit_unseen"
     SAML_METADATA_INVALID = "saml_metadata_invalid"
     SAML_SIGNATURE_INVALID = "saml_signature_invalid"
     SAML_CERTIFICATE_UNKNOWN = "saml_certificate_unknown"
@@ -469,6 +471,7 @@ def _rows() -> dict[Reason, Verdict]:
         {
             r.REVOCATION_INEFFECTIVE: "The API still accepts a revoked token. Check introspection or lifetimes.",
             r.REJECTION_ACCEPTED: "A bad credential was accepted; the detail names the case. Treat as a security incident.",
+            r.KEY_URL_FETCHED: "The API refused a token, but fetched the URL that its header names (jku, x5u): anyone can make it send requests (SSRF). Have its validator ignore these headers; see RFC 8725, section 3.10.",
             r.ERROR_LEAK: "Error answers tell an attacker what was wrong with a credential. Make them uniform.",
         },
         security=True,
@@ -511,6 +514,7 @@ def _rows() -> dict[Reason, Verdict]:
         None,
         c.NONE,
         {
+            r.RATE_LIMIT_UNSEEN: "A burst of bad credentials met no rate limit, so that nothing slows down who guesses. Limit the rate of each client, and answer 429.",
             r.CERTIFICATE_EXPIRING: "A certificate expires soon. Plan its renewal.",
             r.CREDENTIAL_EXPIRING: "A credential expires soon. Plan its renewal.",
             r.PROVIDER_DEGRADED: "The provider's status page admits a problem.",

@@ -48,6 +48,9 @@ class Fact(StrEnum):
     CONTROL_FORGED = "control.forged.status"
     REJECTION_CASES = "rejection.cases"
     REJECTION_ACCEPTED = "rejection.accepted"
+    REJECTION_FETCHED = "rejection.fetched"
+    REJECTION_BURST = "rejection.burst"
+    REJECTION_LIMITED = "rejection.limited"
     REJECTION_LEEWAY = "rejection.leeway"
     REJECTION_UNIFORM = "rejection.uniform"
     REVOCATION_DELAY = "revocation.delay"
@@ -213,11 +216,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """One bad credential that was offered: `accepted` is the finding."""
+    """One bad credential that was offered: `accepted` is the finding. `fetched`: the URL that it names was asked for."""
 
     case: str
     accepted: bool
     status: int | None
+    fetched: bool = False
 
 
 class AuditEvent(StrEnum):

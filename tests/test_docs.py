@@ -17,7 +17,7 @@ from otelprobe.audit.settings import Audit
 from otelprobe.config.load import load
 from otelprobe.config.meanings import meanings
 from otelprobe.config.models import Flow, Objective, Telemetry
-from otelprobe.config.settings import Listen, Settings
+from otelprobe.config.settings import Settings
 from otelprobe.credentials import Auth
 from otelprobe.expect import Expect, Matcher
 from otelprobe.fields import HttpOptions

@@ -89,7 +89,9 @@ def _step(step: StepResult) -> dict[str, Any]:
         "counts": _word(step.counts),
         "problems": [problem.value for problem in step.problems],
         "started_at": rfc3339(step.start_ns),
-        "cases": [{"case": c.case, "accepted": c.accepted, "status": c.status} for c in step.cases],
+        "cases": [
+            {"case": c.case, "accepted": c.accepted, "status": c.status, "fetched": c.fetched} for c in step.cases
+        ],
         "expiries": [{"subject": e.subject, "name": e.name, "remaining": _seconds(e.remaining)} for e in step.expiries],
         "key_changes": [{"change": c.change, "kid": c.kid} for c in step.key_changes],
         "provider_status": _status(step.provider_status),

@@ -201,6 +201,8 @@ def _notes(step: StepResult) -> Iterator[tuple[str, Style]]:
         status = "no answer" if case.status is None else str(case.status)
         if case.accepted:
             yield f"✗ {harmless(case.case)} ACCEPTED ({status})  SECURITY", Style.BAD
+        elif case.fetched:
+            yield f"✗ {harmless(case.case)} refused ({status}), but FETCHED what it names  SECURITY", Style.BAD
         else:
             yield f"✓ {harmless(case.case)} refused ({status})", Style.DIM
     for change in step.key_changes:

@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal
 from otelprobe.config.decode import BAD, Member, plan_for
 from otelprobe.config.faults import ConfigError, Fault, nearest
 from otelprobe.config.models import Name
-from otelprobe.fields import DurationOrZero, Scalar
+from otelprobe.fields import DurationOrZero, Listen, Scalar, parse_address
 from otelprobe.sharding import ALL, Shard
+
+_LOOPBACK = Listen("127.0.0.1", 8399)
 
 PREFIX = "OTELPROBE_"
 ENV_FILE = ".env"
@@ -23,15 +25,6 @@ _IGNORED = ("OTELPROBE_DEMO_", "OTELPROBE_BROWSER")
 _SHARD = re.compile(r"([0-9]{1,5})/(?:([0-9]{1,5})|@(.+))")
 _COUNT = re.compile(r"[0-9]{1,4}")
 _SWITCH = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("false", "0", "no", "off"), False)}
-_LISTEN = re.compile(r"(\[[0-9A-Fa-f:]+\]|[A-Za-z0-9_.-]*):(\d{1,5})")
-
-
-@dataclass(frozen=True, slots=True)
-class Listen:
-    """Where the health endpoints are served. An empty host is every address, of IPv6 and IPv4."""
-
-    host: str
-    port: int
 
 
 def parse_shard(value: object) -> Shard:
@@ -46,10 +39,10 @@ def parse_listen(value: object) -> Listen | None:
     """Read `host:port`, `:port` (every address) or `none`."""
     if value == "none":
         return None
-    match = _LISTEN.fullmatch(value) if isinstance(value, str) else None
-    if not match or int(match[2]) > 65535:
-        raise ValueError("not an address: write host:port, :port for every address, or none")
-    return Listen(match[1].strip("[]"), int(match[2]))
+    try:
+        return parse_address(value)
+    except ValueError as error:
+        raise ValueError(f"{error}, or none") from None
 
 
 def parse_paths(value: object) -> tuple[str, ...]:
@@ -102,7 +95,7 @@ class Settings:
     """Where this prober stands, such as `eu-west`; `otelprobe.location` on all it sends."""
 
     # Loopback, because nothing is open that nobody asked for; a pod sets :8399.
-    listen: Annotated[Listen | None, Scalar(parse_listen, {"type": "string"})] = Listen("127.0.0.1", 8399)
+    listen: Annotated[Listen | None, Scalar(parse_listen, {"type": "string"})] = _LOOPBACK
     """Address of the health endpoints, or `none`; for `run`."""
 
     # Many, because flows mostly wait.

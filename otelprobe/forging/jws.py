@@ -81,6 +81,36 @@ def with_inline_key(token: Jwt, case: str) -> str:
     return sign({**token.claims, MARK: case}, _stranger(alg), alg, header)
 
 
+def with_key_url(token: Jwt, case: str, member: str, url: str) -> str:
+    """Give the token signed by a stranger's key that its header says is to be had at a URL (RFC 7515, 4.1.2 and 4.1.5)."""
+    alg = _asymmetric(token)
+    header = {**token.header, "alg": alg, member: url, "kid": thumbprint(public_jwk(_stranger(alg)))}
+    return sign({**token.claims, MARK: case}, _stranger(alg), alg, header)
+
+
+def strangers_keys(token: Jwt) -> bytes:
+    """Give the key set in which the stranger's key stands."""
+    alg = _asymmetric(token)
+    jwk = public_jwk(_stranger(alg))
+    return json.dumps({"keys": [{**jwk, "kid": thumbprint(jwk), "alg": alg, "use": "sig"}]}).encode()
+
+
+def strangers_certificate(token: Jwt, now: float) -> bytes:
+    """Give a certificate of the stranger's key, signed by itself, good for a day, in PEM."""
+    from datetime import UTC, datetime, timedelta  # noqa: PLC0415 - for one rare case
+
+    from cryptography import x509  # noqa: PLC0415 - for one rare case
+    from cryptography.hazmat.primitives import hashes, serialization  # noqa: PLC0415 - for one rare case
+
+    key: Any = _stranger(_asymmetric(token))
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "otelprobe.invalid")])
+    since = datetime.fromtimestamp(now, UTC) - timedelta(hours=1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+    builder = builder.not_valid_before(since).not_valid_after(since + timedelta(days=1))
+    digest = None if _asymmetric(token).startswith("Ed") else hashes.SHA256()
+    return builder.sign(key, digest).public_bytes(serialization.Encoding.PEM)
+
+
 def with_zero_signature(token: Jwt, case: str) -> str:
     """Give the token with an ECDSA signature of r = s = 0, which fits every payload where nobody looks (CVE-2022-21449)."""
     return f"{token.raw.partition('.')[0]}.{_claims(token, case)}.{encoded(bytes(_ZEROS[token.alg or 'ES256']))}"

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
+from otelprobe.pages import is_served_plainly
 from otelprobe.posture.observations import Answered, Observations
 from otelprobe.posture.rule import Broken, Rule
 from otelprobe.result import Severity
@@ -69,12 +70,11 @@ def _hsts_fault(answer: Answered) -> str | None:
 def _plain_http(seen: Observations) -> Iterable[Broken] | None:
     if not seen.plain_http:
         return None
-    return [(a.host, f"plain http is answered with status {a.status}") for a in seen.plain_http if _serves(a)]
-
-
-def _serves(answer: Answered) -> bool:
-    to_https = answer.value("Location").lower().startswith("https:")
-    return 200 <= answer.status < 300 or (300 <= answer.status < 400 and not to_https)
+    return [
+        (a.host, f"plain http is answered with status {a.status}")
+        for a in seen.plain_http
+        if is_served_plainly(a.status, a.value("Location"))
+    ]
 
 
 def _cookies(seen: Observations) -> list[tuple[Answered, str, set[str], str]] | None:

@@ -9,12 +9,17 @@ from otelprobe.reasons import CheckFailed, Reason
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The answer to one credential, or the failure that stood for it; `found` is the finding where nothing was sent."""
+    """The answer to one credential, or the failure that stood for it.
+
+    `found` is the finding where a status does not tell it; then neither does a rate limit or a server error. `fetched`: the
+    server asked for the URL that the credential names.
+    """
 
     case: str
     reply: Reply | None = None
     failed: CheckFailed | None = None
     found: bool | None = None
+    fetched: bool = False
 
     @property
     def status(self) -> int | None:
@@ -37,9 +42,9 @@ class Answer:
     @property
     def limited(self) -> bool:
         """Whether a rate limit answered."""
-        return self.status == 429
+        return self.status == 429 and self.found is None
 
     @property
     def broken(self) -> bool:
         """Whether the server failed over it."""
-        return self.status is not None and self.status >= 500
+        return self.status is not None and self.status >= 500 and self.found is None

@@ -1,6 +1,8 @@
 """The bad credentials that an API must refuse: RFC 6750, 8705, 8725 and 9449 name the mistakes that they look for."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
+from secrets import token_urlsafe
 from types import MappingProxyType
 from urllib.parse import urlencode, urlsplit, urlunsplit
 
@@ -11,12 +13,17 @@ from otelprobe.forging.weak_secrets import COMMON
 from otelprobe.reasons import Reason
 from otelprobe.rejection.answer import Answer
 from otelprobe.rejection.api_material import Material, Offer
+from otelprobe.rejection.burst import BURST
 from otelprobe.rejection.case import REFUSALS, Case, Group
+from otelprobe.rejection.listener import Bait
 from otelprobe.signing import Signer
 from otelprobe.tokens import SYMMETRIC, Jwt
 
 ApiCase = Case[Material, Offer]
 Lacks = Callable[[Material], str | None]
+
+LAST = "burst"
+"""The case that is sent last: what comes after it may meet the rate limit that it looks for."""
 
 _HOUR = 3600.0
 _OVERSIZE, _DEPTH = 16 * 1024, 5000
@@ -122,6 +129,18 @@ def _revoked(material: Material) -> str | None:
 
 def _certificate(material: Material) -> str | None:
     return None if material.bound_to_certificate else "the token is not bound to a client certificate"
+
+
+def _listener(material: Material) -> str | None:
+    return _jwt(material) or (None if material.listener_url else "needs listener: where the API reaches this prober")
+
+
+def _https(material: Material) -> str | None:
+    return None if material.url.startswith("https:") else "the API is not asked by https"
+
+
+def _plain(material: Material) -> str | None:
+    return None if material.plain_url else _https(material)
 
 
 def _proof(material: Material) -> str | None:
@@ -230,6 +249,30 @@ def _in_form(material: Material) -> Offer:
 
 def _without_certificate(material: Material) -> Offer:
     return Offer(credential=material.good, without_certificate=True)
+
+
+def _key_elsewhere(case: str, member: str) -> Callable[[Material], Offer]:
+    """Offer a token whose header names a URL of ours for its key."""
+
+    def make(material: Material) -> Offer:
+        jwt, path = _of(material), f"/otelprobe/{token_urlsafe(12)}/{'keys.json' if member == 'jku' else 'key.pem'}"
+        bait = (
+            Bait(path, jws.strangers_keys(jwt), "application/json")
+            if member == "jku"
+            else Bait(path, jws.strangers_certificate(jwt, material.now), "application/pem-certificate-chain")
+        )
+        url = f"{(material.listener_url or '').rstrip('/')}{path}"
+        return Offer(credential=material.good.with_token(jws.with_key_url(jwt, case, member, url)), bait=bait)
+
+    return make
+
+
+def _by_plain_http(material: Material) -> Offer:
+    return Offer(credential=replace(material.good.with_token(GARBAGE), proof_key=None), plainly=True)
+
+
+def _old_tls(version: str) -> Callable[[Material], Offer]:
+    return lambda _: Offer(credential=Credential("none"), old_tls=version)
 
 
 def _as_bearer(material: Material) -> Offer:
@@ -357,6 +400,7 @@ _TABLE: tuple[ApiCase, ...] = (
          _preflight(_FOREIGN), proper=frozenset(range(200, 500)), taken=_lets_in(_FOREIGN)),
     Case("N27", "null_origin", _SAFE, "a preflight that lets the origin null send credentials", _nothing,
          _preflight("null"), proper=frozenset(range(200, 500)), taken=_lets_in("null")),
+    Case("N28", "plain_http", _SAFE, "garbage for a token, by plain http", _plain, _by_plain_http),
     _confusion("pem", "PEM"),
     _confusion("pem_bare", "PEM without its last newline"),
     _confusion("jwk", "JWK"),
@@ -390,6 +434,12 @@ _TABLE: tuple[ApiCase, ...] = (
     _proven("proof_unsigned", "a proof without a signature", "unsigned"),
     _proven("proof_old", "a proof of an hour ago", "old"),
     _proven("proof_early", "a proof of the next hour", "early"),
+    Case("N28", "tls_1_0", _SLOW, "TLS 1.0 (no request is sent)", _https, _old_tls("1.0")),
+    Case("N28", "tls_1_1", _SLOW, "TLS 1.1 (no request is sent)", _https, _old_tls("1.1")),
+    Case("N7", "key_url", _INTRUSIVE, "a token that names a URL for its key (jku)", _listener,
+         _key_elsewhere("key_url", "jku"), parameter="listener"),
+    Case("N7", "certificate_url", _INTRUSIVE, "a token that names a URL for its certificate (x5u)", _listener,
+         _key_elsewhere("certificate_url", "x5u"), parameter="listener"),
     Case("N8", "kid_path", _INTRUSIVE, "a kid that is the path of an empty file", _jwt,
          _forged(lambda jwt: jws.with_shared_secret(jwt, b"", "kid_path", {"kid": "../../../../../../dev/null"}))),
     Case("N8", "kid_sql", _INTRUSIVE, "a kid that is a piece of SQL", _jwt,
@@ -411,6 +461,7 @@ _TABLE: tuple[ApiCase, ...] = (
          _forged(lambda jwt: jws.deeply_nested(jwt, _DEPTH)), proper=_TOO_LARGE),
     Case("N33", "claim_twice", _INTRUSIVE, "a payload that names claims twice", _jwt,
          _forged(lambda jwt: jws.with_claim_twice(jwt, "claim_twice")), proper=_MALFORMED),
+    Case("N31", LAST, _INTRUSIVE, f"garbage for a token, {BURST} times in a row", _nothing, _token(lambda _: GARBAGE)),
 )  # fmt: skip
 
 API_CASES: Mapping[str, ApiCase] = MappingProxyType({case.word: case for case in _TABLE})

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from otelprobe.binding import confirmation, own_thumbprint
 from otelprobe.credentials import Credential
 from otelprobe.reasons import CheckFailed
+from otelprobe.rejection.listener import Bait
 from otelprobe.retained import Retained
 from otelprobe.signing import Signer
 from otelprobe.step import Claims, Context, KeySet, Revoked, Tokens
@@ -18,7 +19,9 @@ class Offer:
 
     `proof` names what is wrong with the proof that goes with the token (`replayed`: nothing, but it was sent before;
     `twice`: nothing, but it is there twice; `missing`: it is not there). `found` is the finding where it is made without
-    asking anybody, so that nothing is sent.
+    asking anybody, so that nothing is sent. `bait` lies at the URL that the token names while it is offered. `plainly`: it
+    is sent by plain http, without anything that is the operator's; `old_tls` is a version that is proposed and
+    nothing sent.
     """
 
     credential: Credential
@@ -29,6 +32,9 @@ class Offer:
     without_certificate: bool = False
     proof: str | None = None
     found: bool | None = None
+    bait: Bait | None = None
+    plainly: bool = False
+    old_tls: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +55,8 @@ class Material:
     retained: Retained | None = None
     bound_to_certificate: bool = False
     other_object: str | None = field(default=None, repr=False)
+    plain_url: str | None = field(default=None, repr=False)
+    listener_url: str | None = None
 
 
 def signed(token: str) -> Jwt | None:

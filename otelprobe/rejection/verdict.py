@@ -22,10 +22,14 @@ def accepted(case: Case[Any, Any], answer: Answer) -> bool:
 def judge(
     offered: Sequence[Offered], controls: Sequence[Answer], doubts: Iterator[str], *, blame: Blame | None = None
 ) -> CheckFailed | None:
-    """Judge in the order of what matters: taken, told nothing, unanswered, broke the server."""
+    """Judge in the order of what matters: taken, followed, told nothing, unanswered, broke the server."""
     taken = [(case, answer) for case, answer in offered if accepted(case, answer)]
     if taken:
         return _acceptance(taken, blame)
+    fetched = [answer.case for _, answer in offered if answer.fetched]
+    if fetched:
+        told = f"fetched the URL that a bad token names: {', '.join(fetched)}"
+        return CheckFailed(Reason.KEY_URL_FETCHED, told, blame=blame)
     answers = [answer for _, answer in offered]
     limited = next((a for a in (*answers, *controls) if a.limited), None)
     if limited is not None:
@@ -85,7 +89,7 @@ def odd_answers(offered: Sequence[Offered], also: Sequence[int]) -> Iterator[War
 
 def case_results(offered: Sequence[Offered]) -> tuple[CaseResult, ...]:
     """Give what is published of each case."""
-    return tuple(CaseResult(a.case, accepted(case, a), a.status) for case, a in offered)
+    return tuple(CaseResult(a.case, accepted(case, a), a.status, a.fetched) for case, a in offered)
 
 
 def case_facts(offered: Sequence[Offered]) -> Mapping[str, FactValue]:
@@ -93,4 +97,5 @@ def case_facts(offered: Sequence[Offered]) -> Mapping[str, FactValue]:
     return {
         Fact.REJECTION_CASES: tuple(a.case for _, a in offered),
         Fact.REJECTION_ACCEPTED: tuple(a.case for case, a in offered if accepted(case, a)),
+        **({Fact.REJECTION_FETCHED: fetched} if (fetched := tuple(a.case for _, a in offered if a.fetched)) else {}),
     }

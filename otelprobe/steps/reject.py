@@ -16,7 +16,7 @@ from otelprobe.http import Redirects
 from otelprobe.provider import Provider
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.rejection.answer import Answer
-from otelprobe.rejection.api_cases import API_CASES, ApiCase
+from otelprobe.rejection.api_cases import API_CASES, LAST, ApiCase
 from otelprobe.rejection.api_material import (
     Material,
     Offer,
@@ -26,9 +26,11 @@ from otelprobe.rejection.api_material import (
     signed,
 )
 from otelprobe.rejection.api_sending import Target, send_control, send_offer, wait_until_refused
+from otelprobe.rejection.burst import Burst, burst_facts, burst_warnings, run_burst
 from otelprobe.rejection.case import Group
 from otelprobe.rejection.expiry import OwnToken
 from otelprobe.rejection.leaks import differing, insides
+from otelprobe.rejection.listener import Listener
 from otelprobe.rejection.selection import DEFAULT, Rota, case_words, in_group, named_too, notes_of, selected
 from otelprobe.rejection.verdict import Offered, accepted, case_facts, case_results, judge, odd_answers
 from otelprobe.result import Fact, FactValue, Warn
@@ -72,6 +74,7 @@ class Reject(Step):
         {
             *(Reason.REJECTION_ACCEPTED, Reason.ENDPOINT_NOT_PROTECTED, Reason.REJECTION_SERVER_ERROR),
             *(Reason.REJECTION_INCONCLUSIVE, Reason.API_RATE_LIMITED, Reason.REVOCATION_INEFFECTIVE, Reason.ERROR_LEAK),
+            Reason.KEY_URL_FETCHED,
         }
     )
 
@@ -103,6 +106,16 @@ class Reject(Step):
 
     narrow_token: str | None = None
     """For `narrow_scope`: the step whose token has too little scope for this URL."""
+
+    plain_url: Url | None = None
+    """For `plain_http`: where plain http may be served, at the same host; default: `url` at port 80, or at its own port where
+    that is not 443.
+    """
+
+    listener: Listener | None = None
+    """For `key_url` and `certificate_url`: an address of the prober that the API can reach; it is open while such a case
+    lasts.
+    """
 
     other_object: Url | None = None
     """For `other_object`: the URL, at the same host, of something that belongs to somebody else."""
@@ -179,14 +192,25 @@ class Reject(Step):
             parameter = API_CASES[word].parameter if word in API_CASES else None
             if parameter is not None and not getattr(self, parameter):
                 yield "cases", f"{word} needs {parameter}"
+        yield from self._address_faults()
         yield from self._intrusive_faults()
         yield from request_faults(self.auth, self.use, self.headers)
+
+    def _address_faults(self) -> Iterator[tuple[str, str]]:
+        """Say which addresses cannot be: nothing goes to another host than that of `url`."""
+        own = urlsplit(self.url)
+        if self.other_object is not None and urlsplit(self.other_object).netloc != own.netloc:
+            yield "other_object", "must be at the host and port of url"
+        if self.plain_url is not None:
+            plain = urlsplit(self.plain_url)
+            if plain.scheme != "http" or plain.hostname != own.hostname or "${" in self.plain_url:
+                yield "plain_url", "must be http, at the host of url, and without ${...}"
+        if self.listener is not None:
+            yield from self.listener.faults()
 
     def _intrusive_faults(self) -> Iterator[tuple[str, str]]:
         """Say what keeps intrusive cases from being sent."""
         host = urlsplit(self.url).hostname or ""
-        if self.other_object is not None and urlsplit(self.other_object).netloc != urlsplit(self.url).netloc:
-            yield "other_object", "must be at the host and port of url"
         words = [case.word for case in in_group(selected(API_CASES, self.cases), Group.INTRUSIVE)]
         if not words:
             return
@@ -204,16 +228,21 @@ class Reject(Step):
         before = self._control(ctx, target, good)
         feasible, warnings = self._feasible(material, own)
         chosen, postponed = self._chosen(ctx, feasible)
+        last = chosen.pop(LAST, None)
         offered = [*self._offer(ctx, target, material, chosen)]
         after = before if offered[-1:] and offered[-1][1].limited else send_control(ctx, target, good)
+        burst = self._burst(ctx, target, material, last) if last is not None and after.succeeded else None
+        if last is not None and burst is not None:
+            offered.append((last, burst.answer))
         learnt = {**self._expired(offered, own, material), **_revocation(ctx, offered, material)}
         own.follow(material.jwt)
         leaks = tuple(f"{name} shows {what}" for name, what in insides(offered))
         done = Done(
-            facts={**case_facts(offered), **learnt, **self._uniform(offered)},
+            facts={**case_facts(offered), **learnt, **self._uniform(offered), **burst_facts(burst)},
             warnings=(
                 *warnings,
                 *postponed,
+                *burst_warnings(burst),
                 *odd_answers(offered, self.unauthorized_status),
                 *(Warn(Reason.ERROR_LEAK, f"case {leak}") for leak in leaks),
             ),
@@ -244,6 +273,8 @@ class Reject(Step):
             retained=own.load(),
             bound_to_certificate=bound_to_certificate(ctx, tokens.access),
             other_object=self.other_object,
+            plain_url=self.plain_url,
+            listener_url=self.listener.url if self.listener is not None else None,
         )
 
     def _target(self, ctx: Context) -> Target:
@@ -253,6 +284,8 @@ class Reject(Step):
             shown=self.url,
             headers={name: fill(value, ctx.captured) for name, value in self.headers.items()},
             redirects=self.follow,
+            plain_url=self.plain_url,
+            listener=self.listener,
         )
 
     def _control(self, ctx: Context, target: Target, good: Credential) -> Answer:
@@ -310,6 +343,11 @@ class Reject(Step):
             yield case, self._forgiven(answer, case, material)
             if answer.limited:
                 return
+
+    def _burst(self, ctx: Context, target: Target, material: Material, case: ApiCase) -> Burst:
+        """Send the last case again and again."""
+        offer = case.build(material)
+        return run_burst(lambda: send_offer(ctx, target, case.word, case, offer), lambda answer: accepted(case, answer))
 
     def _made(self, material: Material, name: str, case: ApiCase) -> Offer:
         if case.word == "other_token":
