@@ -26,6 +26,7 @@ from otelprobe.posture.policy import Waiver
 from otelprobe.posture.reference import posture_markdown
 from otelprobe.rejection.api_cases import API_CASES
 from otelprobe.rejection.case import Case
+from otelprobe.rejection.listener import Listener
 from otelprobe.rejection.provider_cases import PROVIDER_CASES
 from otelprobe.rejection.saml_cases import SAML_CASES
 from otelprobe.signing import SignedAssertion
@@ -131,6 +132,7 @@ _SCALARS: Mapping[Scalar, str] = {
     fields.PERCENT: "percentage",
     fields.REGEX: "regular expression",
     fields.URL: "URL",
+    fields.ADDRESS: "`host:port`, or `:port` for every address",
     fields.PROXY: "URL or `none`",
     fields.IP_VERSION: "`4` or `6`",
     fields.JSONPATH: "JSONPath",
@@ -155,6 +157,7 @@ _CLASSES: Mapping[type, str] = {
     VerificationKey: "[key](#key)",
     SignedAssertion: "[sign](#sign)",
     FormRule: "[forms](#forms)",
+    Listener: "mapping of `url` to a URL, and `bind` to `host:port` or `:port`",
     Waiver: "mapping of `rule` and `reason`",
     HttpOptions: "[http](#http)",
     str: "text",

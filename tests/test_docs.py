@@ -20,7 +20,7 @@ from otelprobe.config.models import Flow, Objective, Telemetry
 from otelprobe.config.settings import Settings
 from otelprobe.credentials import Auth
 from otelprobe.expect import Expect, Matcher
-from otelprobe.fields import HttpOptions
+from otelprobe.fields import HttpOptions, Listen
 from otelprobe.plan import build
 from otelprobe.provider import ENDPOINTS, Provider
 from otelprobe.sharding import Shard

@@ -57,7 +57,7 @@ change nothing. A rule that has nothing to look at says nothing; the fact `postu
 an API takes, `reject` finds out.
 
 Not to be seen from outside, and so not judged: where clients keep tokens, where keys are kept, what is logged, whether old TLS versions
-are still accepted (only the version that was agreed on is seen), and a rate limit that sends no header.
+are still accepted (only the version that was agreed on is seen; `reject` tries them), and a rate limit that sends no header.
 """
 
 _TOPICS = (

@@ -28,9 +28,9 @@ class Listener:
     def faults(self) -> Iterator[tuple[str, str]]:
         """Say what cannot be: a URL that is a template, a port that is drawn."""
         if "${" in self.url or urlsplit(self.url).query or urlsplit(self.url).fragment:
-            yield "listener.url", "write host and path only: what is fetched is put below it"
+            yield "url", "write host and path only: what is fetched is put below it"
         if self.address.port == 0:
-            yield "listener.bind", "port 0 is another one each time: name the port that url leads to"
+            yield "bind", "port 0 is another one each time: name the port that url leads to"
 
 
 @dataclass(frozen=True, slots=True)

@@ -205,8 +205,6 @@ class Reject(Step):
             plain = urlsplit(self.plain_url)
             if plain.scheme != "http" or plain.hostname != own.hostname or "${" in self.plain_url:
                 yield "plain_url", "must be http, at the host of url, and without ${...}"
-        if self.listener is not None:
-            yield from self.listener.faults()
 
     def _intrusive_faults(self) -> Iterator[tuple[str, str]]:
         """Say what keeps intrusive cases from being sent."""
