@@ -108,7 +108,9 @@ class SamlReject(ServiceProviderStep):
     """Most log-ins in one run, the first good one included; cases beyond it take turns, run by run."""
 
     every: Duration = 3600.0
-    """How often cases are delivered; default 1h. In the runs between nobody logs in, but to keep a response for `saml_expired`."""
+    """How often cases are delivered; default 1h. In the runs between nobody logs in, except to keep a response for
+    `saml_expired`.
+    """
 
     decoy_name: str | None = None
     """The NameID that forged responses speak of: of a test user, where the service provider lets in known people only;
