@@ -1,6 +1,7 @@
 """A quiet WSGI server in threads on its own port: TLS in the worker, unlisten and listen again, and a stop that is complete."""
 
 import contextlib
+import selectors
 import socket
 import ssl
 import threading
@@ -13,7 +14,6 @@ from werkzeug.serving import ThreadedWSGIServer, WSGIRequestHandler
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIApplication
 
-_POLL = 0.02
 _HANDSHAKE = 5.0
 _FAREWELL = 2.0
 
@@ -48,6 +48,7 @@ class _Server(ThreadedWSGIServer):
     """Shakes hands in the worker thread, so that a slow client stops nobody, and knows its workers and connections."""
 
     request_queue_size = 128
+    timeout = 0.0  # `handle_request` is called when there is one
 
     def __init__(self, taken: socket.socket, app: "WSGIApplication") -> None:
         host, port = taken.getsockname()[:2]
@@ -58,6 +59,19 @@ class _Server(ThreadedWSGIServer):
         self.open: set[socket.socket] = set()
         self.workers: set[threading.Thread] = set()
         self._lock = threading.Lock()
+        self._bell, self._rope = socket.socketpair()
+
+    def serve(self) -> None:
+        """Take connections until `end`, and sleep in between: a hundred of these in a process cost nothing."""
+        with self._bell, selectors.DefaultSelector() as waiting:
+            waiting.register(self.socket, selectors.EVENT_READ)
+            waiting.register(self._bell, selectors.EVENT_READ)
+            while self._bell not in {key.fileobj for key, _ in waiting.select()}:
+                self.handle_request()
+
+    def end(self) -> None:
+        """Let `serve` return."""
+        self._rope.close()
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Start a worker for a connection."""
@@ -137,7 +151,7 @@ class Listener:
         self._server = _Server(self._socket, app)
         if tls is not None:
             self._server.tls, self._server.ssl_context = tls, tls()
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(_POLL,), daemon=True)
+        self._thread = threading.Thread(target=self._server.serve, daemon=True)
         self._thread.start()
 
     def set_deaf(self, *, deaf: bool) -> None:
@@ -156,7 +170,7 @@ class Listener:
 
     def _close(self) -> None:
         if self._server is not None and self._thread is not None:
-            self._server.shutdown()
+            self._server.end()
             self._thread.join()
             self._server.server_close()
             self._server.hang_up()

@@ -88,6 +88,15 @@ class Book:
         self._providers[name] = {**provider, "http": http, **members}
         return {step["step"]: _unhurried(step) for step in flow["steps"]}
 
+    def add_issuer(self, name: str, issuer: str, variable: str) -> None:
+        """Add a provider that is no demo; its client's secret is in this variable."""
+        self._providers[name] = {
+            "issuer": issuer,
+            "client_id": "otelprobe",
+            "client_secret": {"env": variable},
+            "http": {"timeout": "1500ms"},
+        }
+
     def add_fault(self, name: str, target: Target) -> None:
         """Add the demo flow as far as it matters for a fault."""
         fault = FAULTS[name]

@@ -132,6 +132,9 @@ class Scenario:
     notices: tuple[Notice, ...]
 
 
+OVERLAP, ABRUPT, ENDING = KEYCLOAK = ("keycloak-overlap", "keycloak-abrupt", "keycloak-ending")
+"""Realms of one Keycloak, each a provider of its own."""
+
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
     {
         "shared-outage": Scenario("the token endpoint of three flows answers 503", (OUTAGE,)),
@@ -158,6 +161,19 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "api-key-ended": Scenario("an API key has ended and still works", (ENDED,)),
         "dead-prober": Scenario("the only prober of a location dies, with three flows", (DEAD,)),
         "dead-collector": Scenario("the only collector of a location dies", (DEAD,)),
+        OVERLAP: Scenario("Keycloak rotates its keys with overlap; later it answers nothing any more", (OUTAGE,)),
+        ABRUPT: Scenario(
+            "Keycloak rotates its keys and withdraws the old one at once; later it answers nothing any more",
+            (WITHDRAWN, OUTAGE),
+        ),
+        ENDING: Scenario(
+            "the certificate of Keycloak's signing key ends in 5 days; later it answers nothing any more",
+            (
+                _ends("SamlCertificateExpiringSoon", "critical"),
+                _ends("ClientCertificateExpiringSoon", "critical"),
+                OUTAGE,
+            ),
+        ),
     }
 )
 """Scenarios that are no fault of the embedded provider."""

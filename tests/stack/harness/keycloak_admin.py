@@ -1,5 +1,6 @@
 """What an administrator does to a running Keycloak: its admin REST API, for tests that break things in the middle of a run."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import requests
@@ -53,6 +54,12 @@ class Admin:
         """Delete a key: nothing that it has signed can be verified from then on."""
         (provider,) = {key["providerId"] for key in self._keys(name)["keys"] if key["kid"] == kid}
         self._call("DELETE", f"/{name}/components/{provider}")
+
+    def change_key(self, name: str, kid: str, config: Mapping[str, object]) -> None:
+        """Give a key another configuration, such as a renewed certificate."""
+        (provider,) = {key["providerId"] for key in self._keys(name)["keys"] if key["kid"] == kid}
+        component = self._call("GET", f"/{name}/components/{provider}").json()
+        self._call("PUT", f"/{name}/components/{provider}", {**component, "config": config})
 
     def _keys(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self._call("GET", f"/{name}/keys").json()
