@@ -20,7 +20,7 @@ servers: $(STAMP) ## Obtain the servers of the stack tests
 	@$(BIN)/python -m tests.stack.harness
 
 campaign: $(STAMP) ## Every fault live, to the notification; in scaled time, so on a machine that does nothing else
-	@$(BIN)/python -m tests.stack.harness collector prometheus alertmanager
+	@$(BIN)/python -m tests.stack.harness collector prometheus alertmanager keycloak
 	@$(BIN)/pytest -q -o norecursedirs=".*" -m campaign tests/stack
 
 check: $(STAMP) ## Format, lint, strict types, import contracts, generated files

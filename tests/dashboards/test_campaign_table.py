@@ -31,7 +31,7 @@ def told(
 
 def test_the_table_knows_every_fault() -> None:
     """A fault that is new has to be given its notifications."""
-    assert set(table.FAULTS) | set(table.ELSEWHERE) == set(FAULTS)
+    assert set(table.FAULTS) == set(FAULTS)
     assert all(f"| `{name}` |" in page() for name in (*table.FAULTS, *table.SCENARIOS))
 
 
@@ -46,7 +46,7 @@ def test_every_notice_is_an_alert_that_has_a_receiver() -> None:
 def test_what_nobody_is_to_blame_for_wakes_nobody() -> None:
     """A fault that spends no objective pages only if a bad credential was accepted."""
     for name, fault in FAULTS.items():
-        if name not in table.ELSEWHERE and fault.counts == "none" and table.ACCEPTED not in table.FAULTS[name]:
+        if fault.counts == "none" and table.ACCEPTED not in table.FAULTS[name]:
             assert {notice.receiver for notice in table.FAULTS[name]} == {table.TICKETS}
 
 

@@ -118,6 +118,7 @@ class Place:
         self._folder = folder / name
         self._folder.mkdir()
         self._chain = chain
+        self.flows = len(tree["flows"])
         self._port = free_ports(1)[0]
         self.collector = self._start_collector()
         endpoint = f"http://127.0.0.1:{self._port}"

@@ -44,14 +44,6 @@ def _ends(alert: str, severity: str) -> Notice:
     return Notice(alert, TICKETS, severity, "auth")
 
 
-ELSEWHERE: Mapping[str, str] = MappingProxyType(
-    {
-        "discovery-drift": "what drifts is one of the scenarios",
-        "api-trusts-inline-key": "a slow case of `reject`; what is accepted is told alike for every case",
-    }
-)
-"""Faults of the demo that the campaign does not run, and why."""
-
 FAULTS: Mapping[str, tuple[Notice, ...]] = MappingProxyType(
     {
         # Nobody gets a token: one page, however many flows.
@@ -92,6 +84,7 @@ FAULTS: Mapping[str, tuple[Notice, ...]] = MappingProxyType(
         # A rotation that clients survive is no news; without overlap, sessions die and nobody new gets in.
         "rotated-with-overlap": (),
         "rotated-without-overlap": (AUTH, WITHDRAWN),
+        "discovery-drift": (DRIFT,),
         # The API is down, slow or wrong.
         "api-unreachable": (API,),
         "api-slow": (API,),
@@ -116,6 +109,7 @@ FAULTS: Mapping[str, tuple[Notice, ...]] = MappingProxyType(
         "api-not-protected": (ACCEPTED,),
         "api-accepts-unsigned": (ACCEPTED,),
         "api-skips-signature": (ACCEPTED,),
+        "api-trusts-inline-key": (ACCEPTED,),
         "api-crashes-on-bad-token": (WEAK_API,),
         "refresh-reuse-accepted": (WEAK_PROVIDER,),
         "revocation-ignored": (WEAK_PROVIDER,),

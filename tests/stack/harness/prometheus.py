@@ -1,5 +1,6 @@
 """Upstream Prometheus with its OTLP and remote-write receivers, run with the configuration file that we ship."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,12 @@ class Prometheus(Process):
         """Give the instant value of an expression: labels and number of each series."""
         found = self._get("query", query=expression)["result"]
         return [(row["metric"], float(row["value"][1])) for row in found]
+
+    def missed_evaluations(self) -> dict[str, float]:
+        """Give how often each group of rules was not evaluated because the evaluation before it was not over."""
+        text = self._http.get(f"{self.url}/metrics", timeout=10).text
+        pattern = r'^prometheus_rule_group_iterations_missed_total\{rule_group="(?:.*;)?([^"]*)"\} (\S+)$'
+        return {group: float(count) for group, count in re.findall(pattern, text, re.MULTILINE)}
 
     def growth(self, selector: str) -> float:
         """Give by how much the first and the last sample of the last hour differ, counts of native histograms included."""
