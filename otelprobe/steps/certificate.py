@@ -85,8 +85,8 @@ class Certificate(Step):
     trust: Literal["verify", "any"] = "verify"
     """`any`: an unknown or self-signed issuer is no failure; dates and the name still count."""
 
-    warn_before: DurationOrZero = 30 * DAY
-    """A certificate that ends sooner is warned of."""
+    warn_before: DurationOrZero | None = None
+    """A certificate that ends sooner is warned of; default `30d`, and `90d` for SAML, where every partner has to follow."""
 
     fail_before: DurationOrZero = 0.0
     """A certificate that ends sooner fails the step."""
@@ -120,8 +120,14 @@ class Certificate(Step):
             yield "password", "goes with file only"
         if self.trust == "any" and self.file is not None:
             yield "trust", "goes with url and host only: a file is not checked for trust"
-        if self.fail_before > self.warn_before:
+        if self.fail_before > self._notice:
             yield "fail_before", "is longer than warn_before, so that nothing would ever be warned of: swap them"
+
+    @property
+    def _notice(self) -> float:
+        if self.warn_before is not None:
+            return self.warn_before
+        return 90 * DAY if self.subject.startswith("saml_") else 30 * DAY
 
     def run(self, ctx: Context) -> Done:
         """Look, and tell everything that is wrong at once, the end of the certificate first."""
@@ -213,14 +219,14 @@ class Certificate(Step):
 
     def _expiries(self, look: _Look, now: float) -> Iterator[Expiry]:
         """Tell the end of the first certificate, and of what hangs on it the one that ends first."""
-        before = self.warn_before, self.fail_before or None
+        before = self._notice, self.fail_before or None
         yield Expiry(self.subject, look.where, look.chain[0].remaining(now), *before)
         if len(look.chain) > 1:
             first = min(c.remaining(now) for c in look.chain[1:])
             yield Expiry(self.subject, f"{look.where} (chain)", first, *before)
 
     def _warnings(self, look: _Look, ended: Sequence[certificates.Certificate], now: float) -> Iterator[Warn]:
-        soon = [c for c in look.chain if c not in ended and c.remaining(now) < self.warn_before]
+        soon = [c for c in look.chain if c not in ended and c.remaining(now) < self._notice]
         for one in sorted(soon, key=lambda c: c.not_after)[:_MOST_TOLD]:
             yield Warn(Reason.CERTIFICATE_EXPIRING, self._ending(one, look, now))
 

@@ -152,6 +152,17 @@ def test_a_certificate_that_ends_soon_is_a_warning_on_a_pass(look: Look, ca: tru
     assert last(quiet).warnings == ()
 
 
+def test_a_certificate_of_saml_is_warned_of_earlier(look: Look, ca: trustme.CA, tmp_path: Path) -> None:
+    """Ninety days before its end, unless the flow file says otherwise: every partner has to take the new one first."""
+    file = tmp_path / "saml.crt"
+    file.write_bytes(pem(leaf(ca, 60)))
+    saml, other = look.file(file, subject="saml_signing"), look.file(file)
+    late = look.file(file, subject="saml_signing", warn_before=30 * DAY)
+    assert [warning.reason for warning in last(saml).warnings] == [Reason.CERTIFICATE_EXPIRING]
+    assert last(saml).expiries[0].warn_before == 90 * DAY
+    assert last(other).warnings == last(late).warnings == ()
+
+
 def test_fail_before_makes_a_near_end_a_failure(look: Look, ca: trustme.CA, ca_file: str) -> None:
     """Below `fail_before` it fails before it has ended, and the detail says by which rule."""
     with endpoint(leaf(ca, 5)) as peer:

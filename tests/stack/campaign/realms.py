@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from tests.stack.campaign.flows import TIMELY, Book
+from tests.stack.campaign.flows import Book
 from tests.stack.campaign.table import ABRUPT, ENDING, KEYCLOAK, OVERLAP
 from tests.stack.harness.keycloak import KEY_PROVIDER, SECRET, Keycloak
 from tests.stack.harness.keycloak_admin import Admin
@@ -53,7 +53,7 @@ class Realms:
             if name == ENDING:
                 steps.append({"step": "saml_metadata", "name": name, "url": f"{issuer}/protocol/saml/descriptor"})
             book.add_issuer(name, issuer, SECRET_VARIABLE)
-            book.add(name, steps, provider=name, objective=TIMELY)
+            book.add(name, steps, provider=name)
 
     def trouble(self) -> None:
         """Sign with new keys, in one realm without the old one; and let a certificate end soon."""
