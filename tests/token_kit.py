@@ -108,7 +108,7 @@ class World:
             state=self.state,
             memory=self.memory,
             options=DEFAULT_HTTP,
-            deadline=self.clock.monotonic() + 5,
+            deadline=self.clock.monotonic() + 20,
             flow="orders",
             provider=self.provider,
             made=tuple(Made(type(a).__name__.lower(), a) for a in artifacts),

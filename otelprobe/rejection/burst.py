@@ -43,6 +43,8 @@ def burst_warnings(burst: Burst | None) -> Iterator[Warn]:
     case, sent = burst.answer.case, burst.sent
     if burst.ended is not None:
         why = burst.ended.reason.value
-        yield Warn(Reason.REJECTION_INCONCLUSIVE, f"{case}: ended after {sent} requests by {why}, not by a rate limit")
+        yield Warn(
+            Reason.REJECTION_INCONCLUSIVE, f"{case}: request {sent} of {BURST} ended it by {why}, not by a rate limit"
+        )
     else:
         yield Warn(Reason.RATE_LIMIT_UNSEEN, f"{case}: {sent} bad credentials in a row were answered, none with 429")

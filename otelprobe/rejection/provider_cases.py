@@ -17,6 +17,7 @@ from otelprobe.forging.proofs import make_proof
 from otelprobe.pages import is_login_page
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.rejection.answer import Answer
+from otelprobe.rejection.burst import BURST
 from otelprobe.rejection.case import Case, Group
 from otelprobe.signing import Signer
 from otelprobe.step import AuthorizationCode, Context, Tokens
@@ -79,9 +80,10 @@ class Material:
 ProviderCase = Case[Material, Ask]
 Lacks = Callable[[Material], str | None]
 
-CONTROLS = ("token", "introspection", "revocation", "authorization", "code", "own", "session")
+CONTROLS = ("token", "introspection", "revocation", "authorization", "code", "own", "session", "burst")
 """What a case's good request goes to. `code`: a good code is exchanged after the bad ones; `own` and `session`: the case
-has a sequence of its own that begins with what is good, and ends a session; each is for a run of its own.
+has a sequence of its own that begins with what is good, and ends a session; `burst`: it is sent again and again, and a good
+one after it would meet the limit that it looks for. Each of these is for a run of its own.
 """
 
 SPOILT = ("wrong_verifier", "missing_verifier", "other_redirect_uri")
@@ -357,6 +359,14 @@ def _decoy(material: Material) -> Ask:
     return _token_request(material, grant_type="password", username=user, password=f"otelprobe-{token_urlsafe(8)}")
 
 
+def _burst(material: Material) -> Ask:
+    """Guess at the decoy user's password, or at the secret of a client that there is not."""
+    if material.decoy_user:
+        return _decoy(material)
+    client = (("client_id", "otelprobe-no-such-client"), ("client_secret", f"otelprobe-{token_urlsafe(8)}"))
+    return Ask(endpoint="token", form=(("grant_type", "client_credentials"), *client))
+
+
 # What taking it looks like
 
 
@@ -554,6 +564,8 @@ _TABLE: tuple[ProviderCase, ...] = (
          Reason.REFRESH_REUSE_ACCEPTED, proper=_REFUSED, taken=issued, control="session"),
     Case("N18", "wrong_password", _INTRUSIVE, "a wrong password of a decoy user", _user, _decoy,
          proper=_REFUSED, taken=issued, parameter="decoy_user"),
+    Case("N31", "burst", _INTRUSIVE, f"a wrong secret or password, {BURST} times in a row", _nothing, _burst,
+         proper=_REFUSED, taken=issued, control="burst"),
 )  # fmt: skip
 
 PROVIDER_CASES: Mapping[str, ProviderCase] = MappingProxyType({case.word: case for case in _TABLE})

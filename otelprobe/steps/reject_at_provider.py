@@ -15,6 +15,7 @@ from otelprobe.http import Redirects, Reply
 from otelprobe.provider import Provider
 from otelprobe.reasons import Blame, CheckFailed, Layer, Reason
 from otelprobe.rejection.answer import Answer
+from otelprobe.rejection.burst import Burst, burst_facts, burst_warnings, run_burst
 from otelprobe.rejection.case import Case, Group
 from otelprobe.rejection.marks import marks
 from otelprobe.rejection.provider_cases import (
@@ -30,16 +31,17 @@ from otelprobe.rejection.provider_cases import (
     is_good,
 )
 from otelprobe.rejection.selection import DEFAULT, Rota, case_words, in_group, named_too, notes_of, selected
-from otelprobe.rejection.verdict import Offered, case_facts, case_results, judge, odd_answers
+from otelprobe.rejection.verdict import Offered, accepted, case_facts, case_results, judge, odd_answers
 from otelprobe.result import Warn
 from otelprobe.step import Artifact, AuthorizationCode, Context, Done, ProviderMetadata, Step, StepFailed, Tokens
 
 CASE_WORD = case_words(PROVIDER_CASES)
-ENDPOINT_OF: Mapping[str, str] = {"own": "token", "code": "token", "session": "token"}
+ENDPOINT_OF: Mapping[str, str] = {"own": "token", "code": "token", "session": "token", "burst": "token"}
 
 _CONTROL = "control"
 _FEWEST = 3
-_OF_ITS_OWN = frozenset({"own", "session"})
+_BURST = "burst"
+_OF_ITS_OWN = frozenset({"own", "session", _BURST})
 _RESERVED = frozenset(
     {"client_id", "client_secret", "client_assertion", "client_assertion_type", "grant_type", "scope"}
 )
@@ -96,7 +98,9 @@ class RejectAtProvider(Step):
     """
 
     decoy_user: str | None = None
-    """For `wrong_password`: a user that may be locked out."""
+    """For `wrong_password`: a user that may be locked out. `burst` guesses at its password, without it at a client that does
+    not exist.
+    """
 
     allow_intrusive: bool = False
     """`true` allows intrusive cases, at the hosts of `intrusive_hosts` and for who may attack them."""
@@ -145,14 +149,15 @@ class RejectAtProvider(Step):
         chosen, postponed = self._chosen(ctx, feasible)
         offered: list[Offered] = []
         controls: list[tuple[str, Answer]] = []
-        for control in CONTROLS:
+        for control in CONTROLS[:-1]:
             cases = [case for case in chosen if case.control == control]
             if cases:
                 self._round(material, control, cases, offered, controls)
+        burst = self._burst(material, chosen, offered)
         done = Done(
             makes=_successors(material),
-            facts=case_facts(offered),
-            warnings=(*warnings, *postponed, *odd_answers(offered, ())),
+            facts={**case_facts(offered), **burst_facts(burst)},
+            warnings=(*warnings, *postponed, *burst_warnings(burst), *odd_answers(offered, ())),
             cases=case_results(offered),
         )
         answers = [answer for _, answer in controls]
@@ -254,6 +259,16 @@ class RejectAtProvider(Step):
             return
         if control not in _OF_ITS_OWN:
             controls.append((control, self._send(material, _CONTROL, partial(good_request, material, control), None)))
+
+    def _burst(self, material: Material, chosen: Sequence[Case[Material, Ask]], offered: list[Offered]) -> Burst | None:
+        """Send the case that is sent again and again, if it has its turn."""
+        case = next((case for case in chosen if case.control == _BURST), None)
+        if case is None:
+            return None
+        send = partial(self._send, material, case.word, partial(case.build, material), case.group)
+        burst = run_burst(send, lambda answer: accepted(case, answer))
+        offered.append((case, burst.answer))
+        return burst
 
     def _send(self, material: Material, name: str, make: Callable[[], Ask], group: Group | None) -> Answer:
         try:

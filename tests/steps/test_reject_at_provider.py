@@ -15,6 +15,7 @@ from otelprobe.fields import Rate, SecretRef
 from otelprobe.provider import Provider
 from otelprobe.reasons import Blame, CheckFailed, Layer, Outcome, Reason
 from otelprobe.rejection.provider_cases import PROVIDER_CASES, SPOILT
+from otelprobe.result import Fact
 from otelprobe.signing import ClientAssertion, Dpop
 from otelprobe.state import State
 from otelprobe.step import AuthorizationCode, Context, Done, Made, ProviderMetadata, StepFailed, Tokens
@@ -424,3 +425,46 @@ def test_spoilt_codes_have_a_good_one_beside_them(world: World, server: Server) 
     world.clock.now += 4000
     with pytest.raises(StepFailed, match="no code was exchanged rightly beside wrong_verifier: name one more"):
         step("wrong_verifier", codes=("login1",)).run(context(world, authorization=None))
+
+
+def burst(**more: Any) -> RejectAtProvider:
+    return step("burst", allow_intrusive=True, intrusive_hosts=("127.0.0.1",), **more)
+
+
+@pytest.mark.parametrize(("limit", "sent", "reasons"), [(6, 7, []), (99, 20, [Reason.RATE_LIMIT_UNSEEN])])
+def test_a_burst_looks_for_a_rate_limit(
+    world: World, server: Server, limit: int, sent: int, reasons: list[Reason]
+) -> None:
+    """It ends at the first 429, or after twenty with a warning, passes either way, and does no harm to a real client."""
+    idp = WeakProvider(server, world)
+    server.on("/token", lambda seen: idp.token(seen) if len(server.seen) <= limit else Answer(429))
+    accepted, done, failed = once(burst(), context(world))
+    assert (accepted, failed) == (set(), None)
+    assert (done.facts[Fact.REJECTION_BURST], done.facts[Fact.REJECTION_LIMITED]) == (sent, not reasons)
+    assert [w.reason for w in done.warnings] == reasons
+    assert {seen.form["client_id"] for seen in server.seen} == {"otelprobe-no-such-client"}
+    assert len({seen.form["client_secret"] for seen in server.seen}) == sent == len(server.seen)
+
+
+def test_a_burst_at_a_decoy_user(world: World, server: Server) -> None:
+    """With a decoy user it guesses at that one's password, always another; one that is taken ends it as an acceptance."""
+    idp = WeakProvider(server, world, "password")
+    refuse = as_json({"error": "invalid_grant"}, 400)
+    server.on("/token", lambda seen: refuse if len(server.seen) <= 3 else idp.token(seen))
+    accepted, done, failed = once(burst(decoy_user="eve"), context(world))
+    assert accepted == {"burst"}
+    assert failed is not None
+    assert (failed.reason, done.facts[Fact.REJECTION_BURST]) == (Reason.REJECTION_ACCEPTED, 4)
+    assert {seen.form["username"] for seen in server.seen} == {"eve"}
+    assert len({seen.form["password"] for seen in server.seen}) == 4
+
+
+def test_a_burst_keeps_to_the_budget(world: World, server: Server) -> None:
+    """Where the budget of token requests is used up it ends, which proves nothing and fails nothing."""
+    WeakProvider(server, world)
+    world.provider = provider(server, client_secret=SecretRef(env="SECRET"), budget=Rate(5, 60.0))
+    _, done, failed = once(burst(), context(world))
+    assert (failed, len(server.seen)) == (None, 5)
+    assert [w.detail for w in done.warnings] == [
+        "burst: request 6 of 20 ended it by budget_exhausted, not by a rate limit"
+    ]

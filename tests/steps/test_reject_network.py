@@ -339,7 +339,7 @@ def test_a_burst_that_is_hung_up_on(world: World, server: Server) -> None:
     assert failed is None
     assert (done.facts[Fact.REJECTION_BURST], done.facts[Fact.REJECTION_LIMITED]) == (6, False)
     assert [(w.reason, w.detail) for w in done.warnings] == [
-        (Reason.REJECTION_INCONCLUSIVE, "burst: ended after 6 requests by connection_closed, not by a rate limit")
+        (Reason.REJECTION_INCONCLUSIVE, "burst: request 6 of 20 ended it by connection_closed, not by a rate limit")
     ]
 
 
