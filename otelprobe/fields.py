@@ -238,6 +238,29 @@ Address = Annotated[Listen, ADDRESS]
 JsonPath = Annotated[str, JSONPATH]
 
 
+_MOST_NAMED = 8
+"""Names of files that a message lists at most."""
+
+
+def _instead(file: str, error: OSError) -> str:
+    """Say what stands in the place of a file that is not there: of a mounted Secret the keys that it has, by name."""
+    folder = Path(file).parent
+    if not isinstance(error, FileNotFoundError):
+        return ""
+    if not folder.is_dir():
+        return f"; there is no {folder} either: is it mounted?"
+    if not (folder / "..data").is_symlink():  # how a kubelet mounts Secrets and ConfigMaps
+        return ""
+    try:
+        keys = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".."))
+    except OSError:
+        return ""
+    if not keys:
+        return "; what is mounted there is empty: does the Secret exist in this namespace?"
+    more = ", ..." if len(keys) > _MOST_NAMED else ""
+    return f"; what is mounted there has {', '.join(keys[:_MOST_NAMED])}{more}, and no key {Path(file).name}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SecretRef:
     """Where a secret is read from, at each use, so that a rotated one is picked up: an environment variable or a file."""
@@ -258,7 +281,11 @@ class SecretRef:
         try:
             value = Path(self.file or "").read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
-            why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            why = (
+                f"{error.strerror}{_instead(self.file or '', error)}"
+                if isinstance(error, OSError)
+                else "it is not UTF-8 text"
+            )
             raise CheckFailed(Reason.SECRET_MISSING, f"secret file {self.file}: {why}") from None
         if not value:
             raise CheckFailed(Reason.SECRET_MISSING, f"secret file {self.file} is empty")
