@@ -68,6 +68,8 @@ def files() -> Iterator[tuple[Path, str]]:
     yield K8S / "components" / "gateway" / "gateway.yaml", gateway
     yield K8S / "overlays" / "cronjob" / "sidecar.yaml", sidecar
     yield K8S / "overlays" / "operator" / "collector.yaml", operator_collector()
+    for name in ("prometheus.yml", "loki.yaml"):
+        yield K8S / "stores" / "files" / name, (COLLECTOR / name).read_text(encoding="utf-8")
     yield CHART / "files" / "gateway.yaml", gateway
     yield CHART / "files" / "sidecar.yaml", sidecar
     yield CHART / "files" / "flows.yaml", (K8S / "base" / "flows.yaml").read_text(encoding="utf-8")

@@ -12,14 +12,14 @@ tools=$(mktemp -d)
 trap 'rm -rf "$tools"' EXIT
 export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_INPUT=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
 
-# What builds the wheel and lists its parts does not go into the image.
-"$python" -m venv "$tools/venv"
-"$tools/venv/bin/pip" install --quiet --require-hashes -r "$here/requirements-build.txt"
-"$tools/venv/bin/pip" wheel --quiet --no-deps --no-build-isolation --wheel-dir "$tools" "$source"
+# What builds the wheel and lists its parts does not go into the image. Neither environment has a pip of its own: that of PYTHON does it.
+"$python" -m venv --without-pip "$tools/venv"
+"$python" -m pip --python "$tools/venv/bin/python" install --quiet --no-compile --require-hashes -r "$here/requirements-build.txt"
+"$python" -m pip --python "$tools/venv/bin/python" wheel --quiet --no-deps --no-build-isolation --wheel-dir "$tools" "$source"
 
 "$python" -m venv --without-pip "$target"
-"$tools/venv/bin/pip" --python "$target/bin/python" install --quiet --no-compile --require-hashes -r "$here/requirements.txt"
-"$tools/venv/bin/pip" --python "$target/bin/python" install --quiet --no-compile --no-deps "$tools"/otelprobe-*.whl
+"$python" -m pip --python "$target/bin/python" install --quiet --no-compile --require-hashes -r "$here/requirements.txt"
+"$python" -m pip --python "$target/bin/python" install --quiet --no-compile --no-deps "$tools"/otelprobe-*.whl
 "$tools/venv/bin/cyclonedx-py" environment --output-reproducible --spec-version 1.6 --of JSON \
     -o "$target/sbom.cdx.json" "$target/bin/python"
 # The file system is read-only at run time: what is not compiled now is compiled at every start.

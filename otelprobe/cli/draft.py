@@ -28,6 +28,7 @@ class Found:
     issuer: str
     document: Mapping[str, object]
     client_id: str = "otelprobe"
+    secrets_dir: str | None = None
 
     @property
     def known(self) -> Preset:
@@ -49,6 +50,16 @@ class Found:
         words = value if isinstance(value, list) else []
         return tuple(word for word in words if isinstance(word, str) and _PLAIN.fullmatch(word))
 
+    def secret(self, variable: str) -> str:
+        """Say where a secret is read from: a variable, or the file of that name where Kubernetes mounts secrets."""
+        if self.secrets_dir is None:
+            return f"{{env: {variable}}}"
+        return self.file(variable.lower().replace("_", "-"))
+
+    def file(self, name: str) -> str:
+        """Say where a file with a secret is."""
+        return f"{{file: {name if self.secrets_dir is None else _quoted(f'{self.secrets_dir}/{name}')}}}"
+
     def provider(self) -> Provider:
         """Give the provider as the file will have it."""
         return Provider(name=self.name, preset=self.preset, issuer=self.issuer, client_id=self.client_id)
@@ -61,10 +72,14 @@ def draft(found: Found) -> str:
 
 
 def _head(found: Found) -> Iterator[str]:
-    yield "# Written by `otelprobe init`; yours to change. Next: put the client's secret into the environment, then"
+    yield f"# Written by `otelprobe init`; yours to change. Next: put the client's secret into {_place(found)}, then"
     yield "#   otelprobe validate FILE && otelprobe once FILE"
     if not found.document and found.known.discovered:
         yield "# Nothing was asked: replace what is written in capitals."
+
+
+def _place(found: Found) -> str:
+    return "the environment" if found.secrets_dir is None else found.secrets_dir
 
 
 def _provider(found: Found) -> Iterator[str]:
@@ -87,13 +102,13 @@ def _authentication(found: Found) -> Iterator[str]:
         return
     if method == "private_key_jwt":
         yield "    client_auth: private_key_jwt"
-        yield "    client_assertion: {key: {file: client-key.pem}}"
+        yield f"    client_assertion: {{key: {found.file('client-key.pem')}}}"
     elif method is None:
         yield "    client_auth: none"
     else:
         if method != _METHODS[0] or found.preset == "github":
             yield "    client_auth: client_secret_post"
-        yield f"    client_secret: {{env: {SECRET}}}"
+        yield f"    client_secret: {found.secret(SECRET)}"
 
 
 def _flow(found: Found) -> Iterator[str]:
@@ -123,10 +138,11 @@ def _token(found: Found) -> Iterator[str]:
     yield "      - step: token"
     yield f"        grant: {grant}"
     if grant == "refresh_token":
-        yield "        refresh_token: {env: REFRESH_TOKEN}  # one that was issued before; its successors are kept"
+        yield f"        refresh_token: {found.secret('REFRESH_TOKEN')}  # one that was issued before; its successors are kept"
     elif grant == "jwt_bearer":
         account = "ACCOUNT@PROJECT.iam.gserviceaccount.com"
-        yield f"        sign: {{key: {{file: service-account.pem}}, claims: {{iss: {account}, scope: openid}}}}"
+        key = found.file("service-account.pem")
+        yield f"        sign: {{key: {key}, claims: {{iss: {account}, scope: openid}}}}"
     else:
         yield from _asked(found)
 

@@ -1,6 +1,7 @@
 """`otelprobe init`: a commented flow file from what a provider's discovery document offers, or for a preset."""
 
 import argparse
+import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,6 +30,11 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
     parser.add_argument("source", metavar="ISSUER_OR_PRESET", help="an issuer's URL, or the name of a preset")
     parser.add_argument("--output-file", metavar="PATH", help="write it there, if there is no such file yet")
     parser.add_argument("--client-id", default="otelprobe", metavar="ID", help="the client's id (default: otelprobe)")
+    parser.add_argument(
+        "--secrets-dir",
+        metavar="DIR",
+        help="read secrets from files there, as a Secret is mounted (default: from variables)",
+    )
     parser.add_argument("--ca-file", metavar="PATH", help="CA certificates in PEM, for an issuer with a CA of its own")
 
 
@@ -45,10 +51,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"otelprobe: {failed.reason.value}: {failed.detail}", file=sys.stderr)
         print(VERDICTS[failed.reason].help, file=sys.stderr)
         return BAD_CONFIG if failed.reason is Reason.CONFIG_ERROR else _FAILED
-    return _write(draft(found), args.output_file)
+    found = dataclasses.replace(found, secrets_dir=args.secrets_dir and args.secrets_dir.rstrip("/"))
+    return _write(draft(found), args.output_file, args.secrets_dir or "the environment")
 
 
-def _write(text: str, path: str | None) -> int:
+def _write(text: str, path: str | None, secrets: str) -> int:
     if path is None:
         sys.stdout.write(text)
         return 0
@@ -58,7 +65,7 @@ def _write(text: str, path: str | None) -> int:
     except OSError as error:
         print(f"otelprobe: {path}: {error.strerror}", file=sys.stderr)
         return BAD_CONFIG
-    print(f"{path} is written: put the client's secret into the environment, then otelprobe once {path}")
+    print(f"{path} is written: put the client's secret into {secrets}, then otelprobe once {path}")
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -77,6 +78,33 @@ def test_the_file_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.Monk
         result = run_text(tmp_path, file.read_text(encoding="utf-8"))
     assert passed(result)
     assert [row.step for row in result.steps] == ["discover", "keys", "token", "verify"]
+
+
+def test_secrets_are_read_where_kubernetes_mounts_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """With a folder for secrets every one is a file there, the client's `client-secret`, and the flow runs with it."""
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    with start_demo() as demo:
+        (folder / "client-secret").write_text(demo.client_secret)
+        arguments = (demo.issuer, "--client-id", demo.client_id, "--secrets-dir", f"{folder}/")
+        text = written(capsys, *arguments)
+        assert passed(run_text(tmp_path, text))
+    assert f"put the client's secret into {folder}, then" in text
+    assert "env:" not in text
+
+
+@pytest.mark.parametrize(
+    ("document", "names"),
+    [
+        ({"token_endpoint_auth_methods_supported": ["private_key_jwt"]}, {"client-key.pem"}),
+        ({"grant_types_supported": ["authorization_code"]}, {"client-secret", "refresh-token"}),
+        ({}, {"client-secret"}),
+    ],
+)
+def test_every_secret_is_a_file_of_its_own(document: dict[str, object], names: set[str]) -> None:
+    """Whatever the way to authenticate, what has to be in the mounted Secret has one name each."""
+    text = draft(Found("generic", "https://idp.example.com", document, secrets_dir="/s"))
+    assert set(re.findall(r'file: "/s/([^"]+)"', text)) == names
 
 
 @pytest.mark.parametrize("given", ["", "/", "/.well-known/openid-configuration"])

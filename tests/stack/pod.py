@@ -160,26 +160,26 @@ def main(arguments: Sequence[str]) -> int:
                 as_container(root, program, "run", f"{ROOM}/flows"), env=settings, cwd="/", stderr=output
             )
             told = Log(log)
-            seen["first"] = until(lambda: told.last(outcome="fail"), 30, "failed run")
+            seen["first"] = until(lambda: told.last(outcome="fail"), 180, "failed run")
             status = Path(f"/proc/{process.pid}/status").read_text(encoding="utf-8")
             seen["uid"] = _field(status, "Uid").split()[0]
             seen["capabilities"] = _field(status, "CapEff")
             seen["no_new_privs"] = _field(status, "NoNewPrivs")
             secrets.update({"client-secret": demo.client_secret})
-            seen["rotated"] = until(lambda: told.last(outcome="pass"), 30, "run that passes with the new secret")
+            seen["rotated"] = until(lambda: told.last(outcome="pass"), 180, "run that passes with the new secret")
             flows.update({"flows.yaml": text.replace("step: discover", "step: discovr")})
             seen["refused"] = until(
-                lambda: (r := ready()).get("last_reload") and not r["last_reload"]["ok"] and r, 30, "refused reload"
+                lambda: (r := ready()).get("last_reload") and not r["last_reload"]["ok"] and r, 180, "refused reload"
             )
             flows.update({"flows.yaml": text.replace("name: demo", "name: renamed")})
-            seen["reloaded"] = until(lambda: (r := ready()).get("last_reload", {}).get("ok") and r, 30, "reload")
-            seen["renamed"] = until(lambda: told.last(outcome="pass", flow="renamed"), 30, "run of the new flow")
+            seen["reloaded"] = until(lambda: (r := ready()).get("last_reload", {}).get("ok") and r, 180, "reload")
+            seen["renamed"] = until(lambda: told.last(outcome="pass", flow="renamed"), 180, "run of the new flow")
             started = time.monotonic()
             process.send_signal(signal.SIGTERM)
-            seen["code"], seen["stopped_after"] = process.wait(30), time.monotonic() - started
+            seen["code"], seen["stopped_after"] = process.wait(120), time.monotonic() - started
         once = subprocess.run(
             as_container(root, program, "once", "--output", "json", f"{ROOM}/flows"),
-            env=settings, cwd="/", capture_output=True, text=True, timeout=60, check=False,
+            env=settings, cwd="/", capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         seen["once"] = {"code": once.returncode, "outcome": json.loads(once.stdout)["flows"][0]["outcome"]}
         wrote = subprocess.run(

@@ -11,21 +11,18 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.stack.harness import cache
+from tests.stack.harness import cache, image
 from tests.stack.pod import USER, in_namespaces
+from tests.stack.servers import told_in_one_line
 
-IMAGE = cache.REPOSITORY / "k8s" / "image"
+IMAGE = image.SOURCE
 
 
 @pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the image's build stage makes, in a folder that everybody can reach."""
-    folder = tmp_path_factory.mktemp("image")
-    target = folder / "otelprobe"
-    command = ["sh", str(IMAGE / "build.sh"), str(target), os.path.realpath(sys.executable)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
-    return target
+def installed() -> Path:
+    """What the image's build stage makes."""
+    with told_in_one_line():
+        return image.obtain()
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +32,7 @@ def seen(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str,
     root = tmp_path_factory.mktemp("root")
     program = [sys.executable, "-m", "tests.stack.pod", str(installed), str(root)]
     done = subprocess.run(
-        in_namespaces(*program), cwd=cache.REPOSITORY, capture_output=True, text=True, check=False, timeout=240
+        in_namespaces(*program), cwd=cache.REPOSITORY, capture_output=True, text=True, check=False, timeout=900
     )
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)

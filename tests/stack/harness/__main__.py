@@ -13,6 +13,7 @@ from tests.stack.harness import (
     chromium,
     cluster,
     collector,
+    image,
     jaeger,
     keycloak,
     linters,
@@ -31,6 +32,7 @@ PARTS: Mapping[str, Callable[[], Path]] = {
     "keycloak": keycloak.obtain,
     "kubernetes": cluster.obtain,
     "checkov": checkov.obtain,
+    "image": image.obtain,
     "node": node.obtain,
     "chromium": chromium.obtain,
 }

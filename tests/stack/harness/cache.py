@@ -52,6 +52,28 @@ def entry(name: str, make: Callable[[Path], None]) -> Path:
     return folder
 
 
+def entry_in_place(name: str, make: Callable[[Path], None]) -> Path:
+    """As `entry`, for what knows its own path and cannot be moved when it is whole: `make` fills the very folder."""
+    folder, whole = root() / name, root() / f".{name}.whole"
+    if not whole.exists():
+        with _locked(name):
+            if not whole.exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                whole.touch()
+    return folder
+
+
+def forget(prefix: str, *, keep: str, seconds: float) -> None:
+    """Remove the entries made in place whose names begin like this and that nobody has asked for in so many seconds."""
+    for whole in root().glob(f".{prefix}*.whole"):
+        name = whole.name.removeprefix(".").removesuffix(".whole")
+        if name != keep and time.time() - whole.stat().st_mtime > seconds:
+            whole.unlink(missing_ok=True)
+            shutil.rmtree(root() / name, ignore_errors=True)
+
+
 @contextmanager
 def _locked(name: str) -> Iterator[None]:
     with (root() / f".{name}.lock").open("w") as file:

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from collections.abc import Collection
 from pathlib import Path
 
 from tests.stack.harness import cache
@@ -23,18 +22,18 @@ def _install(folder: Path) -> None:
     cache.build(name, [*pip, f"checkov=={VERSION}"], folder=cache.root())
 
 
-def findings(folder: Path, excepted: Collection[str]) -> tuple[int, list[str]]:
+def findings(folder: Path) -> tuple[int, list[str]]:
     """Check every manifest in a folder; give how many checks passed, and what failed as `check resource`."""
     python = obtain().with_name("python")  # the script's first line names the folder that it was made in
     done = subprocess.run(
         [
             *(str(python), "-m", "checkov.main", "-d", str(folder), "--framework", "kubernetes", "--output", "json"),
-            *("--compact", "--quiet", "--skip-download", "--skip-results-upload", "--skip-check", ",".join(excepted)),
+            *("--compact", "--quiet", "--skip-download", "--skip-results-upload"),
         ],
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=600,
     )
     told = json.loads(done.stdout)
     failed = [f"{row['check_id']} {row['resource']}" for row in told["results"]["failed_checks"]]

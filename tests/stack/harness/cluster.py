@@ -1,16 +1,18 @@
 """A Kubernetes control plane on loopback: etcd, API server, controllers and scheduler, and nodes that kwok pretends.
 
 No container runs: kwok says of every pod that is bound to a node that it does. What the API server admits, what the
-controllers make of it and where the scheduler puts it is real.
+controllers make of it and where the scheduler puts it is real. Behind `logs` and `port-forward` of every container otelprobe
+are one file and one port of this machine, where a test may have a process stand for the pod.
 """
 
 import base64
-import json
+import re
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import requests
 import yaml
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
@@ -21,16 +23,32 @@ from tests.stack.harness.ports import free_ports
 from tests.stack.harness.process import Process, eventually, session
 
 _MODULES = cache.REPOSITORY / "tests" / "stack" / "kubernetes"
+_VERSION = re.findall(
+    r"^require k8s\.io/kubernetes v(\S+)", (_MODULES / "cluster" / "go.mod").read_text(), re.MULTILINE
+)[0]
+_STAMP = "k8s.io/component-base/version"
 CONTROL_PLANE = Tools(
     "kubernetes",
     _MODULES / "cluster",
     tuple(f"k8s.io/kubernetes/cmd/{name}" for name in ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")),
+    (f"{_STAMP}.gitVersion=v{_VERSION}", f"{_STAMP}.gitMajor=1", f"{_STAMP}.gitMinor={_VERSION.split('.')[1]}"),
 )  # fmt: skip
 ETCD = Tools("etcd", _MODULES / "etcd", ("go.etcd.io/etcd/server/v3",))
 KWOK = Module("kwok", "sigs.k8s.io/kwok", "v0.8.0", ("cmd/kwok",))
 HELM = Module("helm", "helm.sh/helm/v4", "v4.2.4", ("cmd/helm",))
 
 _TOKEN = "stack-admin"
+_APIS = {
+    **dict.fromkeys(("pods", "nodes", "persistentvolumeclaims", "configmaps", "secrets", "namespaces"), "api/v1"),
+    **dict.fromkeys(("deployments", "statefulsets"), "apis/apps/v1"),
+    **dict.fromkeys(("jobs", "cronjobs"), "apis/batch/v1"),
+    "customresourcedefinitions": "apis/apiextensions.k8s.io/v1",
+    "externalsecrets": "apis/external-secrets.io/v1",
+    "opentelemetrycollectors": "apis/opentelemetry.io/v1beta1",
+    "prometheusrules": "apis/monitoring.coreos.com/v1",
+}
+"""Where the API server has each kind that the tests look at."""
+
 ZONES = ("zone-a", "zone-b")
 
 CRDS: Mapping[str, tuple[str, str, str]] = {
@@ -63,7 +81,7 @@ def kustomized(folder: Path) -> list[dict[str, Any]]:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return [document for document in yaml.safe_load_all(done.stdout) if document]
@@ -83,6 +101,7 @@ class Cluster:
         self._folder = folder
         self._programs = CONTROL_PLANE.obtain()
         self._processes: list[Process] = []
+        self._http = session()
         try:
             self._start()
         except BaseException:
@@ -90,8 +109,9 @@ class Cluster:
             raise
 
     def _start(self) -> None:
-        etcd, peer, self._port, controllers, scheduler = free_ports(5)
+        etcd, peer, self._port, controllers, scheduler, kubelet, self.pod_port = free_ports(7)
         certificates = self._folder / "certificates"
+        self.pod_log = self._folder / "pod.log"
         self._keys()
         self._run(
             "etcd",
@@ -116,10 +136,11 @@ class Cluster:
             f"--service-account-key-file={self._folder / 'sa.pub'}",
             f"--service-account-signing-key-file={self._folder / 'sa.key'}",
             "--service-account-issuer=https://kubernetes.default.svc",
+            "--kubelet-preferred-address-types=InternalIP",
         )
         self.kubeconfig = self._folder / "kubeconfig"
         self.kubeconfig.write_text(yaml.safe_dump(_kubeconfig(self._port)), encoding="utf-8")
-        self._processes[-1].wait_until(self._answers("readyz"), 90)
+        self._processes[-1].wait_until(self._ready, 300)
         self._run(
             "kube-controller-manager",
             self._programs / "kube-controller-manager",
@@ -143,13 +164,29 @@ class Cluster:
         self._run(
             "kwok",
             KWOK.obtain() / "kwok",
-            *(f"--config={file}" for file in _stages()),
+            *(f"--config={file}" for file in (*_stages(), self._kubelet())),
             f"--kubeconfig={self.kubeconfig}",
             "--manage-all-nodes=true",
             "--cidr=10.1.0.0/16",
             "--node-ip=127.0.0.1",
+            f"--node-port={kubelet}",
+            f"--server-address=127.0.0.1:{kubelet}",
+            f"--tls-cert-file={certificates / 'apiserver.crt'}",
+            f"--tls-private-key-file={certificates / 'apiserver.key'}",
         )
-        self.apply([_node(f"node-{number}", zone) for number, zone in enumerate(ZONES)])
+
+    def _kubelet(self) -> Path:
+        """Write what kwok answers in the place of a kubelet that is asked for logs or a port."""
+        file = self._folder / "kubelet.yaml"
+        kind = {"apiVersion": "kwok.x-k8s.io/v1alpha1", "metadata": {"name": "otelprobe"}}
+        target = {"address": "127.0.0.1", "port": self.pod_port}
+        logs = {"containers": ["otelprobe"], "logsFile": str(self.pod_log), "follow": False}
+        documents = [
+            {**kind, "kind": "ClusterLogs", "spec": {"logs": [logs]}},
+            {**kind, "kind": "ClusterPortForward", "spec": {"forwards": [{"ports": [8399], "target": target}]}},
+        ]
+        file.write_text(yaml.safe_dump_all(documents), encoding="utf-8")
+        return file
 
     def _run(self, name: str, *command: str | Path) -> None:
         environment = {"KUBECONFIG": str(self._folder / "kubeconfig"), "HOME": str(self._folder)}
@@ -166,21 +203,20 @@ class Cluster:
         )
         (self._folder / "tokens.csv").write_text(f"{_TOKEN},admin,admin,system:masters\n", encoding="utf-8")
 
-    def _answers(self, path: str) -> Callable[[], bool]:
-        def ready() -> bool:
-            try:
-                with session() as http:
-                    answer = http.get(
-                        f"https://127.0.0.1:{self._port}/{path}",
-                        headers={"Authorization": f"Bearer {_TOKEN}"},
-                        verify=str(self._folder / "certificates" / "apiserver.crt"),
-                        timeout=2,
-                    )
-                    return answer.status_code == 200
-            except OSError:
-                return False
+    def _asked(self, path: str, **query: str) -> requests.Response:
+        return self._http.get(
+            f"https://127.0.0.1:{self._port}/{path}",
+            params=query,
+            headers={"Authorization": f"Bearer {_TOKEN}"},
+            verify=str(self._folder / "certificates" / "apiserver.crt"),
+            timeout=30,
+        )
 
-        return ready
+    def _ready(self) -> bool:
+        try:
+            return self._asked("readyz").status_code == 200
+        except OSError:
+            return False
 
     def kubectl(self, *words: str, stdin: str | None = None, fails: bool = False) -> str:
         """Run kubectl; give what it printed. AssertionError if it ends otherwise than expected."""
@@ -190,7 +226,7 @@ class Cluster:
             capture_output=True,
             text=True,
             check=False,
-            timeout=120,
+            timeout=300,
         )
         told = done.stdout + done.stderr
         assert (done.returncode != 0) == fails, told
@@ -201,23 +237,29 @@ class Cluster:
         text = yaml.safe_dump_all(objects)
         return self.kubectl("apply", "--server-side", "--validate=strict", *options, "-f", "-", stdin=text)
 
-    def get(self, kind: str, *words: str) -> list[dict[str, Any]]:
-        """List objects."""
-        found: list[dict[str, Any]] = json.loads(self.kubectl("get", kind, "-o", "json", *words))["items"]
+    def get(self, kind: str, namespace: str | None = None, **labels: str) -> list[dict[str, Any]]:
+        """List objects, those with these labels. A program for each look would cost more than what is waited for."""
+        scope = f"/namespaces/{namespace}" if namespace else ""
+        selector = ",".join(f"{key}={value}" for key, value in labels.items())
+        answer = self._asked(f"{_APIS[kind]}{scope}/{kind}", labelSelector=selector)
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()["items"]
         return found
 
-    def define(self, document: Mapping[str, Any]) -> None:
-        """Install a CustomResourceDefinition and wait until it is served."""
-        self.apply([document])
-        # `kubectl wait` fails at once while there is no condition yet.
-        self.eventually(
-            lambda: self._established(document["metadata"]["name"]), f"definition of {document['kind']}", 30
-        )
+    def define(self, documents: Sequence[Mapping[str, Any]]) -> None:
+        """Apply objects and wait until the CustomResourceDefinitions among them are served."""
+        self.apply(documents)
+        names = {d["metadata"]["name"] for d in documents if d["kind"] == "CustomResourceDefinition"}
+        self.eventually(lambda: names <= self._established(), "established definitions", 120)
 
-    def _established(self, name: str) -> bool:
-        found = json.loads(self.kubectl("get", "crd", name, "-o", "json"))
-        conditions = found.get("status", {}).get("conditions") or ()
-        return any(c["type"] == "Established" and c["status"] == "True" for c in conditions)
+    def _established(self) -> set[str]:
+        """Give the definitions that are served."""
+        return {
+            crd["metadata"]["name"]
+            for crd in self.get("customresourcedefinitions")
+            for condition in crd.get("status", {}).get("conditions") or ()
+            if (condition["type"], condition["status"]) == ("Established", "True")
+        }
 
     def eventually(self, look: Callable[[], Any], what: str, seconds: float = 60) -> Any:
         """Ask until there is an answer."""
@@ -225,6 +267,7 @@ class Cluster:
 
     def stop(self) -> None:
         """End everything, the last first."""
+        self._http.close()
         for process in reversed(self._processes):
             process.stop()
 
@@ -255,6 +298,11 @@ def _kubeconfig(port: int) -> dict[str, Any]:
         ],
         "users": [{"name": "admin", "user": {"token": _TOKEN}}],
     }
+
+
+def nodes() -> list[dict[str, Any]]:
+    """Give a node for each zone."""
+    return [_node(f"node-{number}", zone) for number, zone in enumerate(ZONES)]
 
 
 def _node(name: str, zone: str) -> dict[str, Any]:

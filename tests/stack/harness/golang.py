@@ -44,17 +44,21 @@ def downloaded(path: str, version: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """Programs that a committed go.mod names as its tools: for modules that cannot be built by themselves."""
+    """Programs that a committed go.mod names as its tools: for modules that cannot be built by themselves.
+
+    `stamped` are variables of theirs that a release sets when it is linked, such as the version.
+    """
 
     name: str
     folder: Path
     programs: Sequence[str]
+    stamped: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """Give the name of its cache entry."""
         texts = [(self.folder / file).read_bytes() for file in ("go.mod", "go.sum")]
-        return f"{self.name}-{cache.digest(*texts)}"
+        return f"{self.name}-{cache.digest(*texts, *self.stamped)}"
 
     def obtain(self) -> Path:
         """Give the folder with the programs; build them at first use."""
@@ -71,7 +75,7 @@ class Tools:
                 "-mod=readonly",
                 "-trimpath",
                 "-buildvcs=false",
-                "-ldflags=-s -w",
+                " ".join(["-ldflags=-s -w", *(f"-X {variable}" for variable in self.stamped)]),
                 "-o",
                 str(target),
             ]
