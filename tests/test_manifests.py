@@ -22,7 +22,7 @@ _NO_MANIFESTS = {"gateway.yaml", "flows.yaml", "kustomization.yaml"}
 _COLLECTOR = K8S / "overlays" / "cronjob" / "sidecar.yaml"
 MANIFESTS = sorted(
     path for path in K8S.rglob("*.yaml")
-    if "chart" not in path.parts and path.name not in _NO_MANIFESTS and path != _COLLECTOR
+    if not {"chart", "files"} & set(path.parts) and path.name not in _NO_MANIFESTS and path != _COLLECTOR
 )  # fmt: skip
 FLOWS = sorted(path for path in K8S.rglob("flows.yaml") if "chart" not in path.parts)
 RESTRICTED = {"configMap", "secret", "emptyDir", "projected", "persistentVolumeClaim", "downwardAPI", "name"}
@@ -127,6 +127,38 @@ def test_liveness_depends_on_nobody_else(file: str, container: dict[str, Any]) -
 def test_the_flows_are_good(path: Path) -> None:
     """What is shipped as an example can be run once its hosts are."""
     assert build(load([path]))
+
+
+def test_the_stores_are_those_of_compose() -> None:
+    """The stores for a first look are the images and command lines that compose.yaml starts, each with every file it mounts."""
+    text = (ROOT / "collector-config" / "compose.yaml").read_text(encoding="utf-8")
+    services = yaml.safe_load(text)["services"]
+    shipped = {c["name"]: c for file, c in CONTAINERS if file.startswith("stores/")}
+    assert shipped.keys() == services.keys() - {"demo", "collector"}
+    for name, container in shipped.items():
+        assert container["image"] == services[name]["image"]
+        assert container.get("args", []) == services[name].get("command", [])
+    generators = yaml.safe_load((ROOT / "dashboards" / "kustomization.yaml").read_text(encoding="utf-8"))
+    files = {str(Path(file)) for group in generators["configMapGenerator"] for file in group["files"]}
+    mounted = ("grafana/*.json", "provisioning/dashboards/*", "provisioning/datasources/*", "alerts/prometheus/*")
+    assert files == {str(p.relative_to(ROOT / "dashboards")) for m in mounted for p in (ROOT / "dashboards").glob(m)}
+
+
+def test_the_gateway_finds_the_stores() -> None:
+    """Where the gateway sends unless told otherwise is a Service of the stores for a first look, on a port that it has."""
+    (gateway,) = (c for file, c in CONTAINERS if file == "components/gateway/statefulset.yaml")
+    sent = [v["value"] for v in gateway["env"] if "observability" in v.get("value", "")]
+    assert len(sent) == 3
+    ports = {
+        (document["metadata"]["name"], port["port"])
+        for file, document in documents()
+        if file.startswith("stores/") and document["kind"] == "Service"
+        for port in document["spec"]["ports"]
+    }
+    for address in sent:
+        found = re.fullmatch(r"(?:http://)?(\w+)\.observability:(\d+)(?:/.*)?", address)
+        assert found, address
+        assert (found[1], int(found[2])) in ports
 
 
 def test_the_two_numbers_of_the_shards_are_one() -> None:
