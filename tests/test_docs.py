@@ -148,7 +148,7 @@ def test_every_heading_has_an_anchor_of_its_own(page: Path) -> None:
 
 def shell_commands(page: Path) -> Iterator[list[str]]:
     """Give the words after `otelprobe` of every command in the page's shell blocks and code spans."""
-    lines = [line for block in blocks(page, "sh", "shell", "bash") for line in block.splitlines()]
+    lines = [line for block in blocks(page, "sh", "shell", "bash") for line in block.replace("\\\n", " ").splitlines()]
     spans = [span for span in CODE.findall(prose(page)) if span.startswith("otelprobe ")]
     for line in [*lines, *spans]:
         words = list(takewhile(lambda word: word not in {"|", ">", "&&"}, shlex.split(line, comments=True)))
