@@ -8,6 +8,7 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 from otelprobe.dpop import SCHEME, Attempt, send_with_proof
 from otelprobe.fields import SecretRef, header_faults, literal_secrets
 from otelprobe.http import Reply
+from otelprobe.quick import quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.signing import Signer
 from otelprobe.step import Context, Cookie, Tokens
@@ -111,6 +112,7 @@ def request_faults(auth: Auth, use: str | None, headers: Mapping[str, str]) -> I
 Kind = Literal["token", "cookie", "api_key", "basic", "none"]
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Credential:
     """A credential at hand: what kind it is, the headers and query it adds, and the key that a proof is signed with."""

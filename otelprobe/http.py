@@ -9,13 +9,13 @@ import re
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from functools import cached_property
+from functools import cache
 from itertools import count
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from otelprobe.clock import Clock
 from otelprobe.fields import DEFAULT_HTTP, HttpOptions
-from otelprobe.quick import quick
+from otelprobe.quick import lazy, quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.result import Exchange
 from otelprobe.transport.route import Proxies, environment_in_force
@@ -91,7 +91,7 @@ class Reply:
         """The names of the headers that were sent, in lower case."""
         return self._by_name.keys()
 
-    @cached_property
+    @lazy
     def _by_name(self) -> Mapping[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}
         for name, value in self.headers:
@@ -99,13 +99,13 @@ class Reply:
             found[lower] = (*found.get(lower, ()), value)
         return found
 
-    @cached_property
+    @lazy
     def media_type(self) -> str:
         """The media type without parameters, lower case; empty if none was sent. What is none is not repeated."""
         sent = self.value("Content-Type").partition(";")[0].strip().lower()
         return sent if not sent or _MEDIA_TYPE.fullmatch(sent) else "an unreadable media type"
 
-    @cached_property
+    @lazy
     def text(self) -> str:
         """The body as text: UTF-8, or UTF-16 with a byte-order mark; what cannot be decoded is replaced."""
         if self.body[:2] in {b"\xff\xfe", b"\xfe\xff"}:
@@ -129,6 +129,7 @@ class Shown:
     refused: CheckFailed | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Wire:
     """One step's line to the door: the trace its requests join, span ids to draw, and the log of what was exchanged.
@@ -190,16 +191,17 @@ class LiveHttp:
         CheckFailed is raised outside of any `except`, so that no foreign exception, which may hold a URL or a header's
         value, hangs on it.
         """
-        from otelprobe.transport.call import first_call  # noqa: PLC0415 - see the module's docstring
-        from otelprobe.transport.once import send_once  # noqa: PLC0415
-
+        transport = _transport()
         orders = self._orders(request.options, request.deadline, wire, control=request.control)
-        call = first_call(request.method, request.url, request.headers, request.body, request.safe_url)
+        call = transport.first_call(request.method, request.url, request.headers, request.body, request.safe_url)
         call = replace(call, twice=request.twice) if request.twice else call
         for resent in count(request.resent):
-            told = send_once(call, orders, wire.draw_span_id(), resent)
-            following, failed = _judge(request, call, told, resent)
+            told = transport.send_once(call, orders, wire.draw_span_id(), resent)
             exchange = told.exchange
+            if told.failed is None and request.redirects is Redirects.NONE:
+                wire.exchanges.append(exchange)
+                break
+            following, failed = _judge(request, call, told, resent)
             if isinstance(failed, CheckFailed):
                 exchange = replace(exchange, reason=failed.reason)
             wire.exchanges.append(exchange)
@@ -241,9 +243,7 @@ class LiveHttp:
         return seen.taken
 
     def _orders(self, options: HttpOptions, deadline: float, wire: Wire, *, control: bool) -> "Orders":
-        from otelprobe.transport.once import Orders  # noqa: PLC0415 - see the module's docstring
-
-        return Orders(
+        return _transport().orders(
             clock=self._clock,
             options=options,
             deadline=min(deadline, self._clock.monotonic() + (options.timeout or _TIMEOUT)),
@@ -251,6 +251,23 @@ class LiveHttp:
             control=control,
             proxies=self._proxies,
         )
+
+
+class _Transport(NamedTuple):
+    """What a request needs of the transport."""
+
+    orders: "type[Orders]"
+    first_call: "Callable[[str, str, Mapping[str, str], bytes | None, str | None], Call]"
+    send_once: "Callable[[Call, Orders, int, int], Told]"
+
+
+@cache
+def _transport() -> _Transport:
+    """Open the transport, once: import statements in each request cost more than they look."""
+    from otelprobe.transport.call import first_call  # noqa: PLC0415 - see the module's docstring
+    from otelprobe.transport.once import Orders, send_once  # noqa: PLC0415
+
+    return _Transport(Orders, first_call, send_once)
 
 
 def _judge(request: Request, call: "Call", told: "Told", resent: int) -> "tuple[Call | None, Exception | None]":

@@ -24,6 +24,8 @@ from otelprobe.tokens import Key
 class Artifact:
     """A typed value that one step makes and a later one needs."""
 
+    __slots__ = ()
+
 
 A = TypeVar("A", bound=Artifact)
 
@@ -122,6 +124,7 @@ class SamlMetadata(Artifact):
     certificates: tuple[bytes, ...] = field(repr=False)
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Claims(Artifact):
     """The local verdict on an access token: it was verified and is good. `token` tells which one."""
@@ -139,6 +142,7 @@ class Judgement:
     exchange: Exchange | None = None
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Presented:
     """A credential that a step judges or shows to somebody; kept for the audit trail until the run has ended.

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from otelprobe.audit.marks import ClaimRule, Marks, read_key
 from otelprobe.expect import status_matches
 from otelprobe.fields import SecretRef
+from otelprobe.quick import quick
 from otelprobe.reasons import VERDICTS, CheckFailed, Outcome, Reason
 from otelprobe.result import AuditEvent, AuditFact, Exchange, StepResult
 from otelprobe.step import Artifact, AuthorizationCode, Cookie, DeviceCode, Presented, Tokens
@@ -59,6 +60,7 @@ _TOLD = (Tokens, Cookie, AuthorizationCode, DeviceCode)
 _LONGEST_ROUTE = 200
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Noted:
     """A step's row, with what it made and presented, and the statuses that it expected, if any were named."""
@@ -109,6 +111,7 @@ def _with(row: StepResult, facts: tuple[AuditFact, ...]) -> StepResult:
     return row
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Credential:
     """One credential to tell of: the value that identifies it, and where its claims can be read."""

@@ -4,6 +4,7 @@ Loaded only when metrics are sent. A request holds at most some 1,500 points (ab
 gRPC collector accepts by default, and the bytes of one request are gone before the next is built.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from struct import Struct
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 from otelprobe.telemetry import schema, wire
 from otelprobe.telemetry.schema import Instrument, Metric
-from otelprobe.telemetry.series import Gauge, Histogram, Key, Mark, Owner, Store, place_of
+from otelprobe.telemetry.series import Histogram, Key, Owner, Store, place_of
 from otelprobe.telemetry.wire import Envelope
 
 _POINTS = 1500
@@ -29,7 +30,7 @@ _BURST, _PAUSE = 400, 0.0002
 _TIMES = Struct("<BQBQ")
 _INTEGER = Struct("<Bq")
 _NUMBER = Struct("<Bd")
-_EXEMPLAR = Struct("<BQBd")
+_EXEMPLAR = Struct("<BBBQBdBB8sBB16s")
 _HISTOGRAM = Struct("<BQBdBdBd")
 _DATA = {Instrument.GAUGE: b"\x2a", Instrument.COUNTER: b"\x3a", Instrument.HISTOGRAM: b"\x4a"}
 _DELTA, _CUMULATIVE = b"\x10\x01", b"\x10\x02"
@@ -52,6 +53,7 @@ class Shape:
         self.head = b"\x0a" + wire.text(metric.name) + b"\x12" + wire.text(metric.description)
         self.head += b"\x1a" + wire.text(metric.unit) + _DATA[metric.instrument]
         self.buckets = Struct(f"<{len(metric.bounds) + 1}Q")
+        self.buckets_head = b"\x32" + wire.varint(self.buckets.size)
         self.bounds = b"\x3a" + wire.sized(Struct(f"<{len(metric.bounds)}d").pack(*metric.bounds))
 
     def owned(self, owner: Owner) -> bytes:
@@ -64,22 +66,23 @@ class Shape:
 
     def histogram(self, series: Histogram) -> bytes:
         """Write a histogram's numbers, and its exemplars since the last collection."""
-        marks = [wire.sized(_exemplar(value, mark)) for value, mark in series.exemplars]
+        marks = [_exemplar(value, *mark) for value, mark in series.exemplars]
         series.exemplars = ()
         return b"".join(
             (
                 _HISTOGRAM.pack(0x21, sum(series.counts), 0x29, series.total, 0x59, series.low, 0x61, series.high),
-                b"\x32",
-                wire.sized(self.buckets.pack(*series.counts)),
+                self.buckets_head,
+                self.buckets.pack(*series.counts),
                 self.bounds,
-                wire.fields(b"\x42", marks),
+                *marks,
             )
         )
 
 
-def _exemplar(value: float, mark: Mark) -> bytes:
-    ids = b"\x22\x08" + mark.span_id.to_bytes(8, "big") + b"\x2a\x10" + mark.trace_id.to_bytes(16, "big")
-    return _EXEMPLAR.pack(0x11, mark.time_ns, 0x19, value) + ids
+def _exemplar(value: float, trace_id: int, span_id: int, time_ns: int) -> bytes:
+    """Write an exemplar as a histogram's field, with its length, which is always the same."""
+    ids = 0x22, 8, span_id.to_bytes(8, "big"), 0x2A, 16, trace_id.to_bytes(16, "big")
+    return _EXEMPLAR.pack(0x42, _EXEMPLAR.size - 2, 0x11, time_ns, 0x19, value, *ids)
 
 
 def _shapes() -> tuple[Shape, ...]:
@@ -128,7 +131,7 @@ class Collection:
         self._newborn_only = newborn_only
         self._final = final
         self.count = 0
-        self.points: dict[int, list[bytes]] = {}
+        self.points: defaultdict[int, list[bytes]] = defaultdict(list)
         self.newborn: list[Newborn] = []
 
     @property
@@ -151,32 +154,34 @@ class Collection:
                 owned = shared.get(shape.group)
                 if owned is None:
                     owned = shared[shape.group] = shape.owned(owner)
-                self.points.setdefault(place, []).append(wire.sized(owned + _own(key) + measured))
+                own = _own(key)
+                # In pieces: to put each point together first would copy it twice.
+                length = wire.varint(len(owned) + len(own) + len(measured))
+                self.points[place] += (b"\x0a", length, owned, own, measured)
                 self.count += 1
 
     def _measured(self, owner: Owner, key: Key, shape: Shape, times: bytes) -> bytes | None:
         """Write what was measured and when; None where there is nothing to tell."""
         value = owner.series[key]
+        if isinstance(value, int):
+            number = self._counter(owner, key, value) if self.delta or key in owner.newborn else value
+            return None if number is None else times + _INTEGER.pack(0x31, number)
         if isinstance(value, Histogram):
             if self.delta:
                 del owner.series[key]
             return times + shape.histogram(value)
-        if isinstance(value, Gauge):
-            if value.until_ns is not None and value.until_ns < self._now:
-                return None
-            # What ends is kept as the time of its end, so that it runs down between runs.
-            left = value.value - self._now / _NS if shape.metric is schema.EXPIRY else value.value
-            return times[9:] + _NUMBER.pack(0x21, left)
-        number = self._counter(owner, key, value)
-        return None if number is None else times + _INTEGER.pack(0x31, number)
+        if value.until_ns is not None and value.until_ns < self._now:
+            return None
+        # What ends is kept as the time of its end, so that it runs down between runs.
+        left = value.value - self._now / _NS if shape.metric is schema.EXPIRY else value.value
+        return times[9:] + _NUMBER.pack(0x21, left)
 
     def _counter(self, owner: Owner, key: Key, value: int) -> int | None:
+        """Give what is to be told of a counter that begins anew at each collection, or that was just born."""
         if self.delta:
             if value:
                 owner.series[key] = 0
             return value or None
-        if key not in owner.newborn:
-            return value
         told = owner.newborn[key]
         if self._final or (told is not None and self._now - told >= self._hold):
             del owner.newborn[key]
@@ -192,7 +197,7 @@ class Collection:
         temporality = _DELTA if self.delta else _CUMULATIVE
         for place in sorted(self.points):
             shape = _SHAPES[place]
-            data = wire.fields(b"\x0a", self.points[place])
+            data = b"".join(self.points[place])
             if shape.metric.instrument is not Instrument.GAUGE:
                 data += temporality
             if shape.metric.instrument is Instrument.COUNTER:

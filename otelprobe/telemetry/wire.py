@@ -23,10 +23,12 @@ _TRUE, _FALSE = b"\x12\x02\x10\x01", b"\x12\x02\x10\x00"
 
 def varint(number: int) -> bytes:
     """Write a number that is not negative, seven bits to a byte."""
-    if number < 0x80:
-        return _BYTES[number]
-    if number < 0x4000:
-        return _BYTES[number & 0x7F | 0x80] + _BYTES[number >> 7]
+    if number < _SHORT:
+        return _NUMBERS[number]
+    return _groups(number)
+
+
+def _groups(number: int) -> bytes:
     groups = bytearray()
     while number >= 0x80:
         groups.append(number & 0x7F | 0x80)
@@ -35,7 +37,9 @@ def varint(number: int) -> bytes:
     return bytes(groups)
 
 
-_BYTES = tuple(bytes((n,)) for n in range(256))
+_SHORT = 0x400
+_NUMBERS = tuple(_groups(n) for n in range(_SHORT))
+"""The numbers below, as most lengths are."""
 
 
 def sized(data: bytes) -> bytes:

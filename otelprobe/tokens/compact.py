@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from otelprobe.quick import quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.tokens.encoding import BASE64URL, decoded, json_object
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Jwt:
     """A parsed JWS, not verified."""

@@ -75,6 +75,7 @@ def verify(
     )
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class _Signature:
     problems: tuple[Problem, ...] = ()

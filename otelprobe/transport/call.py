@@ -20,6 +20,7 @@ USER_AGENT = f"otelprobe/{__version__} (+synthetic check)"
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_PLAIN = re.compile(r"[ -~]*")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _OWN = frozenset({"connection", "transfer-encoding", "content-length", "traceparent"})
 _BODY = frozenset({"content-type", "content-encoding", "content-language", "content-location", "digest"})
@@ -48,12 +49,13 @@ class Call:
 @quick
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A request ready for the wire, and where its URL leads."""
+    """A request ready for the wire, and where its URL leads; `takes_any_coding`: its caller named codings of his own."""
 
     method: str
     headers: tuple[tuple[str, str], ...] = field(repr=False)
     body: bytes | None = field(repr=False)
     target: Target
+    takes_any_coding: bool = False
 
 
 def first_call(method: str, url: str, headers: Mapping[str, str], body: bytes | None, safe_url: str | None) -> Call:
@@ -64,6 +66,8 @@ def first_call(method: str, url: str, headers: Mapping[str, str], body: bytes | 
         raise CheckFailed(Reason.CONFIG_ERROR, "the URL has a line break or another control character in it")
     for name, value in headers.items():
         _check_name(name)
+        if _PLAIN.fullmatch(value):
+            continue
         if _CONTROL.search(value.replace("\t", " ")):
             raise CheckFailed(Reason.CONFIG_ERROR, f"header {name}: its value has a line break or a control character")
         if not _is_latin(value):
@@ -111,9 +115,8 @@ def prepare(call: Call, traceparent: str) -> Prepared:
         # The libraries' own texts are left out, and so are they themselves: they repeat the URL.
         pass
     else:
-        method = call.method.upper()
-        if not any(value[:1].isspace() for value in call.headers.values()):
-            return Prepared(method, _headers(call, method, target, traceparent), call.body, target)
+        if not any([value[:1].isspace() for value in call.headers.values()]):  # noqa: C419 - a list is made faster
+            return _ready(call, target, traceparent)
         wrong = "a header cannot be sent: no space before its value"
     raise CheckFailed(Reason.CONFIG_ERROR, wrong)
 
@@ -128,21 +131,33 @@ def _look_at(url: str) -> Target:
 _target = lru_cache(maxsize=1024)(_look_at)
 
 
-def _headers(call: Call, method: str, target: Target, traceparent: str) -> tuple[tuple[str, str], ...]:
-    """Give the header lines: the caller's, then our own where he gave none. Of two names that differ in case, the last."""
+def _ready(call: Call, target: Target, traceparent: str) -> Prepared:
+    """Add to the caller's header lines our own where he gave none. Of two names that differ in case, the last counts."""
+    method = call.method.upper()
     found = {name.lower(): (name, value) for name, value in call.headers.items()}
+    named = "accept-encoding" in found
     if call.body:
         found["content-length"] = "Content-Length", str(len(call.body))
     elif method not in {"GET", "HEAD"}:
         found["content-length"] = "Content-Length", "0"
-    for name, value in (("Host", target.authority), *_STANDING):
-        found.setdefault(name.lower(), (name, value))
+    if "host" not in found:
+        found["host"] = "Host", target.authority
+    for name, line in _STANDING:
+        if name not in found:
+            found[name] = line
     found["traceparent"] = "traceparent", traceparent
     found["connection"] = "Connection", "close"
-    return tuple(line for name, line in found.items() for _ in range(2 if name in call.twice else 1))
+    lines = tuple(found.values())
+    if call.twice:
+        lines = tuple(line for name, line in found.items() for _ in range(2 if name in call.twice else 1))
+    return Prepared(method, lines, call.body, target, named)
 
 
-_STANDING = (("User-Agent", USER_AGENT), ("Accept-Encoding", "gzip, deflate"), ("Accept", "*/*"))
+_STANDING = (
+    ("user-agent", ("User-Agent", USER_AGENT)),
+    ("accept-encoding", ("Accept-Encoding", "gzip, deflate")),
+    ("accept", ("Accept", "*/*")),
+)
 
 
 def next_call(

@@ -55,7 +55,7 @@ def send_once(call: Call, orders: Orders, span_id: int, resend_count: int) -> To
         route,
         attempt,
         orders.options.max_size or DEFAULT_HTTP.max_size or 0,
-        takes_any_coding=any(name.lower() == "accept-encoding" for name in call.headers),
+        takes_any_coding=prepared.takes_any_coding,
     )
     answer, failed = _travel(adapter, prepared, attempt)
     end = clock.monotonic()

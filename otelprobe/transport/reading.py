@@ -10,6 +10,7 @@ import re
 import zlib
 from dataclasses import dataclass, field
 
+from otelprobe.quick import quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.transport.dial import Link
 
@@ -22,6 +23,7 @@ _MEMBERS = 256
 """Most parts of a gzip body: each costs a copy of all that follow."""
 
 
+@quick
 @dataclass(frozen=True, slots=True)
 class Answer:
     """A complete answer: `body` is decoded."""

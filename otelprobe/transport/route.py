@@ -37,7 +37,7 @@ class Target:
     def authority(self) -> str:
         """Host and port as a Host header has them: brackets around IPv6, no default port."""
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if self.port == {"http": 80, "https": 443}[self.scheme] else f"{host}:{self.port}"
+        return host if self.port == (443 if self.scheme == "https" else 80) else f"{host}:{self.port}"
 
     @property
     def origin(self) -> tuple[str, str, int]:
