@@ -6,17 +6,17 @@ from typing import Literal
 
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.step import Context, Tokens
-from otelprobe.tokens import certificate_thumbprint, parse
+from otelprobe.tokens import certificate_thumbprint
 
 Bound = Literal["certificate", "dpop"]
 
 _MEMBERS: Mapping[Bound, str] = {"certificate": "x5t#S256", "dpop": "jkt"}
 
 
-def confirmation(token: str) -> Mapping[str, object] | None:
+def confirmation(ctx: Context, token: str) -> Mapping[str, object] | None:
     """Give the `cnf` claim of an access token (RFC 7800), empty where it has none; None if it cannot be looked into."""
     try:
-        found = parse(token).claims.get("cnf")
+        found = ctx.jwt(token).claims.get("cnf")
     except CheckFailed:
         return None
     return found if isinstance(found, dict) else {}
@@ -28,7 +28,7 @@ def check_binding(ctx: Context, tokens: Tokens, wanted: Bound | None = None) -> 
     A token of type DPoP has to be bound, and so has one where the flow file wants it. An opaque token is looked into by
     nobody but its provider: there, only what the flow file wants can fail.
     """
-    found = confirmation(tokens.access)
+    found = confirmation(ctx, tokens.access)
     bound: Bound | None = "dpop" if (tokens.token_type or "").lower() == "dpop" else None
     for kind in (wanted, bound if found is not None else None):
         if kind is None:
@@ -72,7 +72,7 @@ def own_thumbprint(ctx: Context) -> str | None:
 
 def unproven(ctx: Context, token: str) -> str | None:
     """Say what a request with this token lacks: the certificate that it is bound to. None if nothing can be told."""
-    bound = (confirmation(token) or {}).get("x5t#S256")
+    bound = (confirmation(ctx, token) or {}).get("x5t#S256")
     if bound is None or bound == own_thumbprint(ctx):
         return None
     shown = "shows another one" if ctx.options.client_cert else "shows none"

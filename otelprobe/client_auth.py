@@ -3,7 +3,6 @@
 from base64 import b64encode
 from collections.abc import Mapping
 from secrets import token_urlsafe
-from urllib.parse import quote_plus
 
 from otelprobe.certificates import named_in_header
 from otelprobe.fields import SecretRef
@@ -12,7 +11,7 @@ from otelprobe.provider import Provider
 from otelprobe.reasons import Blame, CheckFailed, Counts, Reason
 from otelprobe.signing import LIFETIME, ClientAssertion, Signer, read_signer
 from otelprobe.skew import clock_failure
-from otelprobe.step import Context
+from otelprobe.step import Context, form_text
 from otelprobe.tokens import parse, time_claim
 
 ASSERTION_TYPE = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
@@ -36,7 +35,7 @@ def client_authentication(ctx: Context, url: str) -> tuple[dict[str, str], list[
     if method == "client_secret_post":
         return {}, [("client_id", client_id), ("client_secret", secret)]
     # RFC 6749, section 2.3.1: id and secret are form-encoded before they are joined and encoded.
-    pair = f"{quote_plus(client_id)}:{quote_plus(secret)}".encode()
+    pair = f"{form_text(client_id)}:{form_text(secret)}".encode()
     return {"Authorization": f"Basic {b64encode(pair).decode()}"}, []
 
 

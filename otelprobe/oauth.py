@@ -12,7 +12,7 @@ from otelprobe.pages import challenged, classify_page, is_html
 from otelprobe.reasons import Blame, CheckFailed, Counts, Reason
 from otelprobe.result import Fact
 from otelprobe.signing import Signer
-from otelprobe.step import Context, Done, StepFailed, Tokens
+from otelprobe.step import AuthorizationCode, Context, Done, StepFailed, Tokens
 
 ERRORS: Mapping[str, Reason] = {
     "invalid_client": Reason.INVALID_CLIENT,
@@ -157,8 +157,19 @@ def raise_oauth_error(reply: Reply, document: Mapping[str, object], *, grant_is_
     raise StepFailed(failed, Done(facts={Fact.ISSUANCE_OAUTH_ERROR: known}))
 
 
-def read_tokens(ctx: Context, document: Mapping[str, object]) -> Tokens:
-    """Read a token response (RFC 6749, section 5.1); CheckFailed(token_missing, expires_in_invalid) if it is none."""
+def read_tokens(
+    ctx: Context,
+    document: Mapping[str, object],
+    *,
+    for_resource: bool = False,
+    proof_key: Signer | None = None,
+    authorization: AuthorizationCode | None = None,
+    asked: tuple[tuple[str, str], ...] = (),
+) -> Tokens:
+    """Read a token response (RFC 6749, section 5.1); CheckFailed(token_missing, expires_in_invalid) if it is none.
+
+    What is not in the response itself is as `Tokens` has it.
+    """
     access = document.get("access_token")
     if not isinstance(access, str) or not access:
         raise CheckFailed(Reason.TOKEN_MISSING, "the answer has no access_token")
@@ -171,6 +182,10 @@ def read_tokens(ctx: Context, document: Mapping[str, object]) -> Tokens:
         expires_in=_seconds(document.get("expires_in")),
         scope=_scopes(ctx, document.get("scope")),
         obtained_at=ctx.now(),
+        for_resource=for_resource,
+        proof_key=proof_key,
+        authorization=authorization,
+        asked=asked,
     )
 
 

@@ -5,8 +5,7 @@ A leaf room. `re` cannot be stopped, so they run in the `regex` package, which r
 with values only, so that there is no way to hand it to them.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,14 +23,19 @@ _FAIR = 0.1  # with less time left than this it is the answer that came late, an
 _LEFT: ContextVar[Callable[[], float] | None] = ContextVar("otelprobe_time_left", default=None)
 
 
-@contextmanager
-def bounded_by(left: Callable[[], float]) -> Iterator[None]:
+class bounded_by:  # noqa: N801 - a context manager, by hand as every step is run in one
     """Let every search inside end when the time that `left` tells (seconds) is over."""
-    token = _LEFT.set(left)
-    try:
-        yield
-    finally:
-        _LEFT.reset(token)
+
+    __slots__ = ("_before", "_left")
+
+    def __init__(self, left: Callable[[], float]) -> None:
+        self._left = left
+
+    def __enter__(self) -> None:
+        self._before = _LEFT.set(self._left)
+
+    def __exit__(self, *_: object) -> None:
+        _LEFT.reset(self._before)
 
 
 @dataclass(frozen=True, slots=True)

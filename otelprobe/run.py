@@ -21,9 +21,11 @@ from otelprobe.result import Exchange, Fact, FactValue, FlowResult, StepResult, 
 from otelprobe.state import Memory, State
 from otelprobe.step import Context, Done, Made, Step, StepFailed, capture_values
 from otelprobe.template import names_in
+from otelprobe.tokens import Jwt
 
 _MOST_TOLD = 5
 _DRAW = Struct("<64Q")
+_NOTHING_DONE = Done()
 CLEAN_UP_RESERVE = 5.0
 """Seconds: what all clean-up steps together may take beyond the flow's deadline, lest a slow target leave tokens unrevoked."""
 
@@ -124,6 +126,7 @@ class _Run:
         self._noted: list[Noted] = []
         self._made: list[Made] = []
         self._captured: dict[str, str] = {}
+        self._parsed: dict[str, Jwt] = {}
         self._failed: StepResult | None = None
         self._drifted: StepResult | None = None
 
@@ -133,7 +136,7 @@ class _Run:
         noted = self._run_step(index, step) if runnable else Noted(self._skip(index, step))
         self._noted.append(noted)
         row = noted.row
-        if row.outcome not in {Outcome.FAIL, Outcome.ERROR}:
+        if row.outcome is Outcome.PASS or row.outcome is Outcome.SKIP:
             return
         if row.reason is Reason.DRIFT_DETECTED:
             self._drifted = self._drifted or row
@@ -247,6 +250,7 @@ class _Run:
             provider=self._plan.provider,
             made=tuple(self._made),
             captured=self._captured,
+            parsed=self._parsed,
         )
 
     def _ends(self, step: Step, started: float) -> float:
@@ -259,7 +263,7 @@ class _Run:
 
         What it made is kept even if an expectation failed: a clean-up step may still have to revoke it.
         """
-        done = Done()
+        done = _NOTHING_DONE
         failure: CheckFailed | None = None
         try:
             self._check_time_left(ctx)
@@ -329,6 +333,8 @@ def _aside(wire: Wire) -> float:
 
 def _worst_skew(exchanges: list[Exchange]) -> Exchange | None:
     seen = [x for x in exchanges if x.clock_skew is not None]
+    if len(seen) < 2:
+        return seen[0] if seen else None
     return max(seen, key=lambda x: abs(x.clock_skew or 0.0), default=None)
 
 

@@ -1,11 +1,12 @@
 """The contract that every kind of step fulfils: what it needs, what it makes, what it is given and what it gives back."""
 
 import json as json_text
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import ClassVar, TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 from otelprobe.clock import Clock
 from otelprobe.expect import Expect
@@ -18,7 +19,21 @@ from otelprobe.result import CaseResult, Exchange, Expiry, FactValue, Finding, K
 from otelprobe.signing import Signer
 from otelprobe.state import Memory, State
 from otelprobe.template import fill
-from otelprobe.tokens import Key
+from otelprobe.tokens import Jwt, Key, parse
+
+_UNCHANGED = re.compile(r"[A-Za-z0-9_.~-]*")
+"""What a form writes as it is: nearly every name, and most values."""
+
+
+def form_text(text: str) -> str:
+    """Write a text as a form does (application/x-www-form-urlencoded)."""
+    return text if _UNCHANGED.fullmatch(text) else quote_plus(text)
+
+
+def encode_form(form: Mapping[str, str] | Sequence[tuple[str, str]]) -> bytes:
+    """Write the fields of a form as a body."""
+    pairs = form.items() if isinstance(form, Mapping) else form
+    return "&".join([f"{form_text(name)}={form_text(value)}" for name, value in pairs]).encode()
 
 
 class Artifact:
@@ -219,7 +234,15 @@ class Context:
     provider: Provider | None = None
     made: tuple[Made, ...] = ()
     captured: Mapping[str, str] = field(default_factory=dict, repr=False)
+    parsed: dict[str, Jwt] = field(default_factory=dict, repr=False)
     presented: list[Presented] = field(default_factory=list, repr=False)
+
+    def jwt(self, token: str) -> Jwt:
+        """Parse a token, once in a run however many steps look into it; CheckFailed as `tokens.parse` has it."""
+        found = self.parsed.get(token)
+        if found is None:
+            found = self.parsed[token] = parse(token)
+        return found
 
     def present(self, value: str, part: str, *, subject: str | None = None, judged: Judgement | None = None) -> None:
         """Note for the audit trail which credential this step is about, before anything can fail over it."""
@@ -287,7 +310,7 @@ class Context:
         """Send one request within the step's deadline; CheckFailed with a transport reason if no answer came."""
         content: dict[str, str] = {}
         if form is not None:
-            body, content = urlencode(form).encode(), {"Content-Type": "application/x-www-form-urlencoded"}
+            body, content = encode_form(form), {"Content-Type": "application/x-www-form-urlencoded"}
         elif json is not None:
             body, content = json_text.dumps(json).encode(), {"Content-Type": "application/json"}
         self._refuse_plain(url)
@@ -317,8 +340,10 @@ class Context:
 
     def _refuse_plain(self, url: str) -> None:
         """Refuse plain http outside loopback, also where the URL came from a discovery document."""
+        if url.startswith("https:") or self.options.insecure_http:
+            return
         parts = urlsplit(url)
-        if parts.scheme == "http" and not self.options.insecure_http and not is_loopback(parts.hostname or ""):
+        if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
             raise CheckFailed(
                 Reason.CONFIG_ERROR,
                 f"plain http to {parts.hostname}: use https, or set http: {{insecure_http: true}}",

@@ -23,7 +23,6 @@ from otelprobe.tokens import (
     Problem,
     Verification,
     format_of,
-    parse,
     time_claim,
     time_problems,
     verify,
@@ -37,10 +36,10 @@ _SKEW_WORTH_TELLING = 30.0
 """Seconds: as for `Date`, skew that breaks nothing is warned of above this (reasons.md, rule 5)."""
 
 
-def parsed(token: str) -> Jwt:
+def parsed(ctx: Context, token: str) -> Jwt:
     """Parse a token; one that is none fails with what it looks like as a fact."""
     try:
-        return parse(token)
+        return ctx.jwt(token)
     except CheckFailed as failed:
         facts: dict[str, FactValue] = {Fact.JWT_FORMAT: format_of(token), Fact.JWT_PROBLEMS: (failed.reason.value,)}
         raise StepFailed(failed, Done(facts=facts)) from None

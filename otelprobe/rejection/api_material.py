@@ -92,4 +92,4 @@ def revoked_token(ctx: Context, good: str) -> Revoked | None:
 def bound_to_certificate(ctx: Context, token: str) -> bool:
     """Tell whether the token is bound to the client certificate that requests show."""
     own = own_thumbprint(ctx) if ctx.options.client_cert is not None else None
-    return own is not None and (confirmation(token) or {}).get("x5t#S256") == own
+    return own is not None and (confirmation(ctx, token) or {}).get("x5t#S256") == own

@@ -107,7 +107,7 @@ class IdToken(Step):
             mend = "ask for the scope openid; after a refresh, name the step that logged in: use: NAME"
             raise CheckFailed(Reason.TOKEN_MISSING, f"no ID token was issued: {mend}")
         ctx.present(tokens.access, "id_token")
-        jwt, policy = parsed(tokens.id_token), self._policy(ctx)
+        jwt, policy = parsed(ctx, tokens.id_token), self._policy(ctx)
         found = self._verify(ctx, jwt, tokens, policy)
         problems = (*found.problems, *self._more_problems(ctx, jwt, tokens, found.key))
         problems, skew = explained_by_clock(ctx, jwt, tokens, policy, problems)

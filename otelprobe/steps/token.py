@@ -243,8 +243,9 @@ class Token(Step):
         try:
             reply, key = self._ask(ctx, form)
             document = self._read(ctx, reply)
-            tokens = replace(
-                read_tokens(ctx, document),
+            tokens = read_tokens(
+                ctx,
+                document,
                 for_resource=bool(self.audience or self.resource),
                 proof_key=key,
                 authorization=code if isinstance(code, AuthorizationCode) else None,

@@ -163,7 +163,7 @@ class Verify(Step):
         """Verify; makes Claims. Fails with every fact that was found all the same."""
         tokens = ctx.need(Tokens, self.use)
         ctx.present(tokens.access, "access_token")
-        jwt = parsed(tokens.access)
+        jwt = parsed(ctx, tokens.access)
         policy = self._fitted(ctx, jwt)
         found = self._verify(ctx, jwt, tokens, policy)
         early = _remember(ctx, jwt, found.key) if found.key is not None and self.key is None else ()

@@ -10,6 +10,7 @@ from otelprobe.tokens.encoding import shown
 from otelprobe.tokens.policy import Policy, Problem
 
 _LATEST_TIME = 2.0**53
+_NUMBERS = (int, float)
 
 
 def missing_claims(claims: Mapping[str, Any], policy: Policy) -> Iterator[str]:
@@ -40,7 +41,8 @@ def type_problems(claims: Mapping[str, Any]) -> Iterator[Problem]:
 def time_claim(claims: Mapping[str, Any], name: str) -> float | None:
     """Give a time claim: a number, not a numeric string and not true (RFC 7519, section 2, NumericDate)."""
     value = claims.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _LATEST_TIME:
+    # Of JSON nothing comes that is of a class below these, but for true, which is no number.
+    if value is None or type(value) not in _NUMBERS or abs(value) > _LATEST_TIME:
         return None
     return float(value)
 

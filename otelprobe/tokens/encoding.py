@@ -10,9 +10,10 @@ from typing import Any
 BASE64URL = re.compile(r"[A-Za-z0-9_-]*")
 
 _ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-_LAST = {0: _ALPHABET, 2: _ALPHABET[::16], 3: _ALPHABET[::4]}
+_LAST = {2: _ALPHABET[::16], 3: _ALPHABET[::4]}
 """By the length's rest of four, with what a text may end: the bits that stand for nothing have to be zero."""
 
+_PADDING = (b"", b"", b"==", b"=")
 _ORDINARY = bytes.maketrans(b"-_", b"+/")
 _PLAIN = re.compile(r"[\w.:/+=@-]{1,120}", re.ASCII)
 
@@ -22,11 +23,12 @@ _LONGEST_SHOWN = 200
 def decoded(segment: str) -> bytes | None:
     """Decode base64url, strictly; padding is let pass as PyJWT does (AWS load balancers send it)."""
     text = segment.rstrip("=")
-    if not BASE64URL.fullmatch(text) or len(text) % 4 == 1 or len(segment) - len(text) > 2:
+    rest = len(text) % 4
+    if not BASE64URL.fullmatch(text) or rest == 1 or len(segment) - len(text) > 2:
         return None
-    if text and text[-1] not in _LAST[len(text) % 4]:
+    if rest and text[-1] not in _LAST[rest]:
         return None
-    return a2b_base64(text.encode().translate(_ORDINARY) + b"==="[: -len(text) % 4])
+    return a2b_base64(text.encode().translate(_ORDINARY) + _PADDING[rest])
 
 
 def encoded(value: bytes) -> str:
@@ -50,7 +52,8 @@ def json_object(segment: str) -> dict[str, Any] | None:
     if not data:
         return None
     try:
-        value = _STRICT.decode(data.decode(json.detect_encoding(data)))
+        # What starts so is UTF-8, as nearly all are.
+        value = _STRICT.decode(data.decode("utf-8" if data.startswith(b'{"') else json.detect_encoding(data)))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

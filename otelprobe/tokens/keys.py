@@ -158,7 +158,7 @@ def public_key(alg: str, jwk: Mapping[str, Any]) -> Any:
     """Read a key for an algorithm. A shared secret is not kept: it may be rotated, and memory is no place for it."""
     if jwk.get("kty") == "oct":
         return _read_key(alg, jwk)
-    return _kept_key(alg, json.dumps(jwk, sort_keys=True))
+    return _kept_key(alg, tuple([jwk.get(name) for name in _MATERIAL]))
 
 
 def native_key(key: Key) -> Any:
@@ -169,10 +169,15 @@ def native_key(key: Key) -> Any:
     return public_key(usual, key.jwk)
 
 
+_MATERIAL = ("kty", "crv", "n", "e", "x", "y")
+"""What a public key of any kind is made of (RFC 7518, section 6; RFC 8037)."""
+
+
 @lru_cache(maxsize=256)
-def _kept_key(alg: str, jwk: str) -> Any:
+def _kept_key(alg: str, material: tuple[Any, ...]) -> Any:
     """Read a public key, or give it again: reading it costs half as much as the verification itself."""
-    return _read_key(alg, json.loads(jwk))
+    known = zip(_MATERIAL, material, strict=True)
+    return _read_key(alg, {name: value for name, value in known if value is not None})
 
 
 def _read_key(alg: str, jwk: Mapping[str, Any]) -> Any:

@@ -42,7 +42,7 @@ class OneShot:
     def send(self, prepared: Prepared) -> Answer:
         """Send the request and read the answer, on a connection that ends with it."""
         with dial(self._route, self._attempt) as link:
-            self.reader = Reader(link, self._route.target.place, self._max_size, any_coding=self._takes_any_coding)
+            self.reader = Reader(link, self._attempt.place, self._max_size, any_coding=self._takes_any_coding)
             refused = self._deliver(link, self._serialise(prepared))
             try:
                 return self.reader.read(prepared.method)
@@ -59,8 +59,8 @@ class OneShot:
             path = f"http://{target.authority}{target.path}"
             if proxy.credentials is not None:
                 headers.append(("Proxy-Authorization", basic(proxy.credentials)))
-        lines = [f"{prepared.method} {path} HTTP/1.1", *[f"{name}: {value}" for name, value in headers], "", ""]
-        return "\r\n".join(lines).encode("latin-1") + (prepared.body or b"")
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        return f"{prepared.method} {path} HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + (prepared.body or b"")
 
     def _deliver(self, link: Link, data: bytes) -> OSError | None:
         """Send all of it. A peer may answer, or say by a TLS alert what is wrong, and hang up before it has read it all.

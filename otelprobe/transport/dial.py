@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
 from urllib3.util.ssltransport import SSLTransport
@@ -176,7 +177,8 @@ def dial(route: Route, attempt: Attempt) -> Link:
     except BaseException:
         link.close()
         raise
-    attempt.place = route.target.place
+    if route.proxy is not None:
+        attempt.place = route.target.place
     return link
 
 
@@ -204,7 +206,7 @@ def _reach(host: str, port: int, route: Route, attempt: Attempt, *, by_proxy: bo
     if addresses is None:
         with attempt.timed("dns", Phase.PROXY if by_proxy else Phase.RESOLVE):
             found = _look_up(host, port, _FAMILIES[route.ip_version], attempt.left())
-            addresses = [(entry[0], entry[4]) for entry in found]
+            addresses = tuple((entry[0], entry[4]) for entry in found)
     attempt.phase = Phase.PROXY if by_proxy else Phase.CONNECT
     start = attempt.clock.monotonic()
     try:
@@ -227,7 +229,8 @@ def _reach_proxy(route: Route, proxy: Proxy, attempt: Attempt) -> Link:
     return link
 
 
-def _literal(host: str, port: int, ip_version: int | None) -> list[_Address] | None:
+@lru_cache(maxsize=1024)
+def _literal(host: str, port: int, ip_version: int | None) -> tuple[_Address, ...] | None:
     """Give the address that a host already is: it needs neither resolver nor thread; None if it is a name."""
     family = _FAMILIES[ip_version]
     for literal in (socket.AF_INET, socket.AF_INET6):
@@ -239,7 +242,7 @@ def _literal(host: str, port: int, ip_version: int | None) -> list[_Address] | N
             raise CheckFailed(
                 Reason.CONFIG_ERROR, f"{host} is no IPv{ip_version} address: change ip_version or the URL"
             )
-        return [(literal, (host, port) if literal == socket.AF_INET else (host, port, 0, 0))]
+        return ((literal, (host, port) if literal == socket.AF_INET else (host, port, 0, 0)),)
     return None
 
 
@@ -264,7 +267,7 @@ def _look_up(host: str, port: int, family: int, seconds: float) -> list[Any]:
     return answers[0]
 
 
-def _connect(addresses: list[_Address], attempt: Attempt) -> socket.socket:
+def _connect(addresses: tuple[_Address, ...], attempt: Attempt) -> socket.socket:
     """Try the addresses in order; each gets its share of the time that is left.
 
     Where all fail, a refusal is what is told: that peer was reached, the others may only be unreachable from here.

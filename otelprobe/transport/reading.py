@@ -44,6 +44,7 @@ class Reader:
         self.status: int | None = None
         self.version: str | None = None
         self.headers: tuple[tuple[str, str], ...] = ()
+        self._first: dict[str, str] = {}
         self.size: int | None = None
 
     def read(self, method: str) -> Answer:
@@ -63,18 +64,16 @@ class Reader:
         else:
             raise http.client.HTTPException("too many interim answers")
         self.status, self.version, self.headers = status, version, headers
+        self._first = {name.lower(): value for name, value in reversed(headers)}
         return status
 
     def _body(self) -> bytes:
         """Read the body as it comes, up to the cap; a body cut short is an error."""
         self.size = 0
-        if (self._first("transfer-encoding") or "").lower() == "chunked":
+        if self._first.get("transfer-encoding", "").lower() == "chunked":
             return self._chunked()
-        length = self._first("content-length") or ""
+        length = self._first.get("content-length", "")
         return self._plain(int(length) if _DECIMAL.fullmatch(length) else None)
-
-    def _first(self, wanted: str) -> str | None:
-        return next((value for name, value in self.headers if name.lower() == wanted), None)
 
     def _plain(self, length: int | None) -> bytes:
         """Read a body of a length that was told, or up to the end of the connection."""
@@ -111,6 +110,8 @@ class Reader:
 
     def _decode(self, raw: bytes) -> bytes:
         """Undo the content codings, the last one first."""
+        if "content-encoding" not in self._first:
+            return raw
         listed = ",".join(v for n, v in self.headers if n.lower() == "content-encoding")
         codings = [c for c in (part.strip().lower() for part in listed.split(",")) if c not in {"", "identity"}]
         if len(codings) > 4:
