@@ -278,7 +278,7 @@ class Estate:
 def instrumented(api: ResourceServer, endpoint: str) -> Iterator[None]:
     """Let the API make a server span of its own for each request, in the trace that the request names."""
     provider = TracerProvider(resource=Resource.create({"service.name": API_SERVICE}), shutdown_on_exit=False)
-    exporter = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", timeout=5)
+    exporter = OTLPSpanExporter(endpoint=f"{endpoint}/v1/traces", timeout=30)
     provider.add_span_processor(BatchSpanProcessor(exporter, schedule_delay_millis=200))
     tracer, propagator = provider.get_tracer(API_SERVICE), TraceContextTextMapPropagator()
 

@@ -508,8 +508,8 @@ class Verifier:
 
     def __init__(self, issuer: str) -> None:
         with session() as http:
-            self._metadata = http.get(f"{issuer}/.well-known/openid-configuration", timeout=10).json()
-            keys = http.get(self._metadata["jwks_uri"], timeout=10).json()["keys"]
+            self._metadata = http.get(f"{issuer}/.well-known/openid-configuration", timeout=30).json()
+            keys = http.get(self._metadata["jwks_uri"], timeout=30).json()["keys"]
         self._keys = {key["kid"]: jwt.PyJWK(key) for key in keys if key.get("use") != "enc"}
         self.token_endpoint = str(self._metadata["token_endpoint"])
 

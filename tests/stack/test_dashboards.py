@@ -258,7 +258,7 @@ def test_every_variable_has_values(fed: Fed) -> None:
 def test_every_rule_is_evaluated_without_fault(fed: Fed) -> None:
     """Prometheus evaluates every recorded series and every alert, and some alerts have fired."""
     with session() as http:
-        told = http.get(f"{fed.prometheus.url}/api/v1/rules", timeout=10).json()["data"]["groups"]
+        told = http.get(f"{fed.prometheus.url}/api/v1/rules", timeout=30).json()["data"]["groups"]
     rules_ = [rule for group in told for rule in group["rules"]]
     assert [(rule["name"], rule["lastError"]) for rule in rules_ if rule["health"] == "err"] == []
     fired = {series["alertname"] for series in fed.prometheus.series('ALERTS{alertstate="firing"}')}
@@ -280,7 +280,7 @@ def test_jaeger_finds_the_failed_runs(fed: Fed) -> None:
     tags = json.dumps(dict(pairs))
     with session() as http:
         parameters = {"service": target["service"], "tags": tags, "limit": target["limit"], "lookback": "1h"}
-        found = http.get(f"{fed.jaeger.url}/api/traces", params=parameters, timeout=10).json()["data"]
+        found = http.get(f"{fed.jaeger.url}/api/traces", params=parameters, timeout=30).json()["data"]
     assert found
 
 

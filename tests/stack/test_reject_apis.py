@@ -54,7 +54,7 @@ class Tokens:
         self.access, self.userinfo = good["access_token"], hand.known["userinfo_endpoint"]
         self.jwks_uri = hand.known["jwks_uri"]
         kid = jwt.get_unverified_header(self.access)["kid"]
-        keys = hand.http.get(self.jwks_uri, timeout=10).json()["keys"]
+        keys = hand.http.get(self.jwks_uri, timeout=30).json()["keys"]
         self.jwk = next(key for key in keys if key["kid"] == kid)
         names = ("id_token", "refresh_token")
         self.revoked = {"revoked": doomed} if revocable else {}

@@ -108,7 +108,7 @@ def test_express_with_jsonwebtoken(pinned: bool, tmp_path: Path, monkeypatch: py
     with Told("express", ["node", file], config, log=tmp_path / "express.log") as server, session() as http:
         url = str(server.told["url"])
         account = {"username": "ann", "password": "express-password-canary"}
-        access = http.post(f"{url}/login", json={"account": account}, timeout=10).json()["token"]
+        access = http.post(f"{url}/login", json={"account": account}, timeout=30).json()["token"]
         reject = Reject(
             name="reject",
             url=f"{url}/orders",

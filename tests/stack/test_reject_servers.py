@@ -197,12 +197,12 @@ class Person(ByHand):
         while not answer.headers.get("Location", "").startswith(URI):
             here = answer.headers.get("Location")
             if here is not None:
-                answer = self.http.get(urljoin(self.issuer, here), allow_redirects=False, timeout=10)
+                answer = self.http.get(urljoin(self.issuer, here), allow_redirects=False, timeout=30)
                 continue
             (action,) = re.findall(r'action="([^"]+)"', answer.text)[:1]
             (prompt,) = re.findall(r'name="prompt" value="(\w+)"', answer.text)
             form = {"prompt": prompt, "login": "ann", "password": "any"}
-            answer = self.http.post(urljoin(self.issuer, action), data=form, allow_redirects=False, timeout=10)
+            answer = self.http.post(urljoin(self.issuer, action), data=form, allow_redirects=False, timeout=30)
         (code,) = parse_qs(urlsplit(answer.headers["Location"]).query)["code"]
         return {"grant_type": "authorization_code", "code": code, "redirect_uri": URI, "code_verifier": verifier}
 

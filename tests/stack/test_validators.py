@@ -87,7 +87,7 @@ def ask(service: validators.Service, value: str | None) -> int:
     """Give the status of the service's answer to a token."""
     headers = {} if value is None else {"Authorization": f"Bearer {value}"}
     with session() as http:
-        return http.get(service.url, headers=headers, timeout=10).status_code
+        return http.get(service.url, headers=headers, timeout=30).status_code
 
 
 @pytest.mark.parametrize("kind", validators.KINDS)

@@ -63,7 +63,7 @@ class Inbox:
     def mode_for(self, body: bytes) -> str:
         return "503" if self.poison is not None and self.poison in body else self.mode
 
-    def wait(self, ready: Any, seconds: float = 10.0) -> None:
+    def wait(self, ready: Any, seconds: float = 60.0) -> None:
         with self.arrived:
             assert self.arrived.wait_for(ready, seconds), "nothing arrived in time"
 

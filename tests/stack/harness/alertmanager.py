@@ -39,7 +39,7 @@ class Alertmanager(Process):
         ]
         super().__init__("alertmanager", command, log=folder / "alertmanager.log")
         self._http = session()
-        self.wait_until(answers(f"{self.url}/-/ready"), 20)
+        self.wait_until(answers(f"{self.url}/-/ready"), 120)
 
     def stop(self, seconds: float = 15.0) -> int:
         """End it, and the connections to it."""
@@ -48,11 +48,11 @@ class Alertmanager(Process):
 
     def send(self, *alerts: Mapping[str, Any]) -> None:
         """Fire alerts as Prometheus would: each has `labels`, and may have `annotations`, `startsAt` and `endsAt`."""
-        self._http.post(f"{self.url}/api/v2/alerts", json=alerts, timeout=10).raise_for_status()
+        self._http.post(f"{self.url}/api/v2/alerts", json=alerts, timeout=30).raise_for_status()
 
     def alerts(self, *filters: str) -> Sequence[Mapping[str, Any]]:
         """Give the alerts that fire now and match every filter (`name="value"`), with their receivers and status."""
-        response = self._http.get(f"{self.url}/api/v2/alerts", params={"filter": filters}, timeout=10)
+        response = self._http.get(f"{self.url}/api/v2/alerts", params={"filter": filters}, timeout=30)
         response.raise_for_status()
         found: list[dict[str, Any]] = response.json()
         return found

@@ -23,4 +23,4 @@ class Blackbox(Process):
             f"--web.listen-address=127.0.0.1:{port}",
         ]
         super().__init__("blackbox_exporter", command, log=folder / "blackbox.log")
-        self.wait_until(answers(f"{self.url}/-/healthy"), 20)
+        self.wait_until(answers(f"{self.url}/-/healthy"), 120)

@@ -81,4 +81,4 @@ class Collector(Process):
             log=folder / f"{name}.log",
             environment={**addresses, **(environment or {})},
         )
-        self.wait_until(answers(f"http://127.0.0.1:{health}/"), 30)
+        self.wait_until(answers(f"http://127.0.0.1:{health}/"), 120)

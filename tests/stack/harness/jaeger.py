@@ -49,7 +49,7 @@ class Jaeger(Process):
         command: list[str | Path] = [MODULE.obtain() / "jaeger", f"--config={_config(folder, ports)}"]
         super().__init__("jaeger", command, log=folder / "jaeger.log")
         self._http = session()
-        self.wait_until(answers(f"{self.url}/api/services"), 30)
+        self.wait_until(answers(f"{self.url}/api/services"), 120)
 
     def stop(self, seconds: float = 1.0) -> int:
         """End it, and the connections to it; its store is gone with it, so that its own ten seconds are not waited for."""
@@ -58,7 +58,7 @@ class Jaeger(Process):
 
     def spans(self, trace_id: str) -> list[dict[str, Any]]:
         """Give the spans of a trace, with `service` and with tags as a mapping; empty if it is not there (yet)."""
-        response = self._http.get(f"{self.url}/api/traces/{trace_id}", timeout=10)
+        response = self._http.get(f"{self.url}/api/traces/{trace_id}", timeout=30)
         if response.status_code == 404:
             return []
         response.raise_for_status()

@@ -34,7 +34,7 @@ class OidcProvider(Provider):
 
     def change(self, **what: object) -> tuple[str, ...]:
         """Change settings, keys or faults, see server.mjs; give the kids that are published then."""
-        response = self._http.post(self.told["control"], json=what, timeout=5)
+        response = self._http.post(self.told["control"], json=what, timeout=30)
         response.raise_for_status()
         return tuple(response.json()["kids"])
 

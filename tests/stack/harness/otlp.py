@@ -48,4 +48,4 @@ def _pairs(values: Mapping[str, str]) -> list[KeyValue]:
 
 def _post(url: str, body: bytes) -> None:
     with session() as http:
-        http.post(url, data=body, headers={"Content-Type": "application/x-protobuf"}, timeout=10).raise_for_status()
+        http.post(url, data=body, headers={"Content-Type": "application/x-protobuf"}, timeout=30).raise_for_status()

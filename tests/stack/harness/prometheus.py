@@ -47,7 +47,7 @@ class Prometheus(Process):
         ]
         super().__init__("prometheus", command, log=folder / "prometheus.log", environment=environment)
         self._http = session()
-        self.wait_until(answers(f"{self.url}/-/ready"), 30)
+        self.wait_until(answers(f"{self.url}/-/ready"), 120)
 
     def stop(self, seconds: float = 15.0) -> int:
         """End it, and the connections to it."""
@@ -55,7 +55,7 @@ class Prometheus(Process):
         return super().stop(seconds)
 
     def _get(self, path: str, **parameters: str) -> Any:
-        response = self._http.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=10)
+        response = self._http.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=30)
         told = response.json()
         assert told["status"] == "success", told.get("error")
         return told["data"]

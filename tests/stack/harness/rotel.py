@@ -30,7 +30,7 @@ class Rotel(Process):
         ]
         super().__init__("rotel", command, log=folder / "rotel.log")
         for port in (self.grpc, self.http):
-            self.wait_until(lambda port=port: _listens(port), 10)  # type: ignore[misc]  # it has no other way to say so
+            self.wait_until(lambda port=port: _listens(port), 60)  # type: ignore[misc]  # it has no other way to say so
 
     def received(self) -> str:
         """Stop it, which flushes, and give everything that it printed."""
