@@ -1,5 +1,10 @@
-"""Keycloak from Maven Central, in development mode, with realms like tests/stack/keycloak/realm.json and its store in memory."""
+"""Keycloak from Maven Central, with realms like tests/stack/keycloak/realm.json, each run with a store of its own.
 
+What a start in development mode would do anew each time, half a minute of processor time, is done once and kept: its
+build options are fixed, and its tables, its administrator and the realms are in a store that each run gets a copy of.
+"""
+
+import hashlib
 import json
 import os
 import shutil
@@ -35,10 +40,17 @@ _ARTIFACT = f"org.keycloak:keycloak-quarkus-dist:{VERSION}:zip"
 _PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy"
 _READY_SECONDS = 240.0
 
+_BUILD_OPTIONS = ("--db=dev-file", "--health-enabled=true", "--https-client-auth=request")
+
 
 def obtain() -> Path:
-    """Give the unpacked distribution; download it at first use (176 MB)."""
-    return cache.entry(f"keycloak-{VERSION}", _download) / f"keycloak-{VERSION}"
+    """Give the distribution with its options and a store to copy; download it at first use (176 MB)."""
+    return cache.entry(_entry(), _make) / f"keycloak-{VERSION}"
+
+
+def _entry() -> str:
+    made_of = [_REALM_FILE.read_bytes(), *(option.encode() for option in _BUILD_OPTIONS)]
+    return f"keycloak-{VERSION}-{hashlib.sha256(b' '.join(made_of)).hexdigest()[:12]}"
 
 
 def java() -> str:
@@ -52,15 +64,27 @@ def java() -> str:
     return found
 
 
-def _download(folder: Path) -> None:
+def _make(folder: Path) -> None:
     java()
     maven = cache.need("mvn", "install Maven")
     command = [maven, "-q", "-B", _PLUGIN, f"-Dartifact={_ARTIFACT}", f"-DoutputDirectory={folder}"]
-    cache.build(f"keycloak-{VERSION}", command, folder=folder)
+    cache.build(_entry(), command, folder=folder)
     (archive,) = folder.glob("*.zip")
     with zipfile.ZipFile(archive) as file:
         file.extractall(folder)
     archive.unlink()
+    home = folder / f"keycloak-{VERSION}"
+    cache.build(_entry(), ["sh", str(home / "bin" / "kc.sh"), "build", *_BUILD_OPTIONS], folder=folder)
+    _fill(home)
+
+
+def _fill(home: Path) -> None:
+    """Start it once, so that its store holds the administrator and the realms."""
+    (home / "data" / "import").mkdir(parents=True)
+    for made in (realm(REALM), realm(REALM_REUSE, revokeRefreshToken=False)):
+        (home / "data" / "import" / f"{made['realm']}.json").write_text(json.dumps(made), encoding="utf-8")
+    _Server(home, home.parent / "first-start.log", "--import-realm").stop(60)
+    shutil.rmtree(home / "data" / "import")
 
 
 def _home(folder: Path) -> Path:
@@ -68,17 +92,9 @@ def _home(folder: Path) -> Path:
     source, home = obtain(), folder / "keycloak"
     (home / "bin").mkdir(parents=True)
     shutil.copy(source / "bin" / "kc.sh", home / "bin")  # a link would make the cache the home
-    for name in ("conf", "providers"):
+    for name in ("conf", "lib", "providers"):
         (home / name).symlink_to(source / name)
-    (home / "lib").mkdir()
-    for path in (source / "lib").iterdir():
-        if path.name != "quarkus":
-            (home / "lib" / path.name).symlink_to(path)
-    # Each start writes what it was started with there: a shared one would be torn from under another that starts.
-    shutil.copytree(source / "lib" / "quarkus", home / "lib" / "quarkus")
-    (home / "data" / "import").mkdir(parents=True)
-    for made in (realm(REALM), realm(REALM_REUSE, revokeRefreshToken=False)):
-        (home / "data" / "import" / f"{made['realm']}.json").write_text(json.dumps(made), encoding="utf-8")
+    shutil.copytree(source / "data", home / "data")
     return home
 
 
@@ -116,24 +132,22 @@ class Tls:
     def options(self, port: int) -> tuple[str, ...]:
         """Give its options; plain http stays for the administrator."""
         return (
-            *(f"--https-port={port}", "--https-client-auth=request", f"--https-trust-store-file={self.authority}"),
+            *(f"--https-port={port}", f"--https-trust-store-file={self.authority}"),
             *(f"--https-certificate-file={self.certificate}", f"--https-certificate-key-file={self.key}"),
         )
 
 
-class Keycloak(Process):
-    """A Keycloak of its own. `issuer` gives the issuer of a realm; with `tls` it listens at `secure_url` too."""
+class _Server(Process):
+    """One that runs in a home; `url` is plain http, `secure_url` answers where there are options for TLS."""
 
-    def __init__(self, folder: Path, tls: Tls | None = None) -> None:
-        java()
-        port, management, secure = free_ports(3)
-        self._port = port
-        self.url = f"http://127.0.0.1:{port}"
+    def __init__(self, home: Path, log: Path, *options: str, tls: Tls | None = None) -> None:
+        self._port, management, secure = free_ports(3)
+        self.url = f"http://127.0.0.1:{self._port}"
         self.secure_url = f"https://127.0.0.1:{secure}"
         command: list[str | Path] = [
-            *("sh", _home(folder) / "bin" / "kc.sh", "start-dev", "--import-realm", "--db=dev-mem", "--cache=local"),
-            *("--http-host=127.0.0.1", f"--http-port={port}", "--health-enabled=true"),
-            f"--http-management-port={management}",
+            *("sh", home / "bin" / "kc.sh", "start", "--optimized", "--cache=local", "--hostname-strict=false"),
+            *("--http-enabled=true", "--http-host=127.0.0.1", f"--http-port={self._port}"),
+            *(f"--http-management-port={management}", *options),
             *(tls.options(secure) if tls is not None else ()),
         ]
         environment = {
@@ -141,12 +155,20 @@ class Keycloak(Process):
             "KC_BOOTSTRAP_ADMIN_PASSWORD": ADMIN_PASSWORD,
             "JAVA_OPTS_APPEND": "-Xmx512m -XX:TieredStopAtLevel=1",  # it lives too briefly to gain from more compiling
         }
-        super().__init__("keycloak", command, log=folder / "keycloak.log", environment=environment)
+        super().__init__("keycloak", command, log=log, environment=environment)
         self.wait_until(answers(f"{self.issuer(REALM)}/.well-known/openid-configuration"), _READY_SECONDS)
 
     def issuer(self, realm: str = REALM) -> str:
         """Give a realm's issuer."""
         return f"{self.url}/realms/{realm}"
+
+
+class Keycloak(_Server):
+    """A Keycloak of its own. `issuer` gives the issuer of a realm; with `tls` it listens at `secure_url` too."""
+
+    def __init__(self, folder: Path, tls: Tls | None = None) -> None:
+        java()
+        super().__init__(_home(folder), folder / "keycloak.log", tls=tls)
 
     def freeze(self) -> None:
         """Stop it in its tracks: connections are still taken by the kernel, nothing is answered."""
