@@ -434,15 +434,15 @@ def test_run_killed_hard(far_end: Inbox, target: Target, prober: MakeProber) -> 
     slow = HASTY | {"OTEL_BSP_SCHEDULE_DELAY": "1000", "OTEL_BLRP_SCHEDULE_DELAY": "1000"}
     made: dict[str, float] = {}
     with prober(far_end.endpoint, settings=slow, flows=20).run() as running:
-        ends = time.monotonic() + 20
-        while len(made) < 80 and time.monotonic() < ends:
+        ends = time.monotonic() + 60
+        while len(made) < 160 and time.monotonic() < ends:
             made |= {run: time.monotonic() for run in target.traces() - made.keys()}
             time.sleep(0.01)
         killed = time.monotonic()
         running.kill()
     missing = target.traces() - Ledger.of(far_end).runs
-    assert len(missing) < 60
-    assert all(killed - made.get(run, killed) < delay + 1 for run in missing)
+    assert len(missing) < 100
+    assert all(killed - made.get(run, killed) < delay + 3 for run in missing)
 
 
 # --- a gateway whose store is away ----------------------------------------------------------------------------------
@@ -489,7 +489,9 @@ def test_ten_minutes_of_traffic_while_the_stores_are_away(
     with grpc_receiver("503") as spans, http_receiver("503") as rest, told_in_one_line():
         gateway = Gateway(tmp_path, kubernetes, spans, rest)
         with gateway.start() as first, prober(gateway.endpoint, settings=HASTY, flows=100).run() as flows:
-            target.wait_for(600, 60)
+            target.wait_for(600)
+            kept = "were not delivered: the collector answers 503; kept in the spool"
+            wait_until(lambda: kept in flows.told(), 90, "requests refused because the gateway's queue is full")
             first.kill()
             spans.mode = rest.mode = "ok"
             with gateway.start():
@@ -498,7 +500,6 @@ def test_ten_minutes_of_traffic_while_the_stores_are_away(
                 assert flows.stop() == 128 + signal.SIGTERM
                 wait_until(lambda: target.traces() <= set(Ledger.of(spans, rest).events), 90, "all events")
                 wait_until(lambda: target.traces() <= Ledger.of(spans, rest).runs, 90, "all runs")
-    assert "were not delivered: the collector answers 503; kept in the spool" in flows.told()
     ledger = Ledger.of(spans, rest)
     ledger.assert_holds(target, target.traces())
     assert ledger.runs == target.traces()
