@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime, tzinfo
-from itertools import dropwhile, islice, pairwise
+from itertools import dropwhile, islice, pairwise, takewhile
 
 _SAMPLE_START = datetime(2024, 1, 1, tzinfo=UTC).timestamp()
 _A_DAY = 86400.0
@@ -35,6 +35,10 @@ class Cron:
     def after(self, wall: float) -> float:
         """Give the Unix time of the first run after `wall`; infinity if there is none."""
         return next(self._from(wall), math.inf)
+
+    def count(self, since: float, until: float, most: int) -> int:
+        """Give how many runs lie after `since`, up to `until` and with it, at most `most`."""
+        return sum(1 for _ in takewhile(lambda moment: moment <= until, islice(self._from(since), most)))
 
     def _from(self, wall: float) -> Iterator[float]:
         from cronsim import CronSim  # noqa: PLC0415 - most flows have an interval

@@ -13,6 +13,7 @@ import itertools
 import logging
 import math
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -50,10 +51,19 @@ class Missed(StrEnum):
     """The flow's previous result was still waiting for room in the telemetry queue."""
     LATE = "late"
     """Its time was long past when the dispatcher came to it: the process was stopped, or the clock was set forward."""
+    SUSPENDED = "suspended"
+    """The process stood still while it ran, so neither its verdict nor its times are those of a target; nothing is told of it."""
     CRASHED = "crashed"
     """The run broke: a bug of ours, which the log tells."""
     ABANDONED = "abandoned"
     """It was still going when the time to drain had passed."""
+
+
+_STANDSTILL = 3.0
+"""Seconds between two heartbeats, due every one, from which on the process is taken to have been stopped."""
+
+_MOST_COUNTED = 1000
+"""Times of one cron flow that are counted as missed at once, at most: a clock may be set forward by years."""
 
 
 class Waiter(Clock, Protocol):
@@ -64,8 +74,15 @@ class Waiter(Clock, Protocol):
         ...
 
 
+def _awake_and_asleep() -> float:
+    """Give seconds that pass also while the machine is suspended, where the system counts them (Linux)."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
 class SystemWaiter(SystemClock):
-    """The machine's own clocks, and waiting by them."""
+    """The machine's own clocks, and waiting by them. Its monotonic clock goes on while the machine is suspended."""
+
+    monotonic = staticmethod(_awake_and_asleep if hasattr(time, "CLOCK_BOOTTIME") else time.perf_counter)
 
     def wait(self, condition: threading.Condition, seconds: float) -> None:
         """Wait for a notification for at most `seconds`."""
@@ -224,10 +241,11 @@ class CronTimes:
         return now.wall - self._at
 
     def advance(self, now: Instant) -> int:
-        """Go on to the first due time after `now` and after the last one; those between are not counted."""
+        """Go on to the first due time after `now` and after the last one; give how many were passed over."""
+        passed = self._cron.count(self._at, now.wall, _MOST_COUNTED)
         self._at = self._cron.after(max(now.wall, self._at))
         self.due = now.mono + self._at - now.wall
-        return 0
+        return passed
 
     def retime(self, now: Instant, shift: float) -> None:
         """Follow a wall clock that went `shift` seconds from where it should be."""
@@ -324,6 +342,7 @@ class Scheduler:
         self._thread: threading.Thread | None = None
         now = self._now()
         self._beat = now.mono
+        self._stood_still = -math.inf
         self._skew = now.wall - now.mono
 
     def start(self, plans: Iterable[FlowPlan]) -> None:
@@ -392,6 +411,8 @@ class Scheduler:
         with self._lock:
             if self._stopping:
                 return False
+            if now.mono - self._beat > _STANDSTILL:
+                self._stood_still = now.mono
             self._beat = now.mono
             self._follow_clock(now)
             missed, starts = self._take_due(now)
@@ -471,12 +492,22 @@ class Scheduler:
 
     def _do(self, entry: _Entry, plan: FlowPlan, lag: float) -> None:
         def run() -> None:
+            began = self._clock.monotonic()
             result = self._run(plan)
+            if self._was_suspended(began):
+                self._tell(plan.name, Missed.SUSPENDED)
+                return
             entry.state = _State.HANDING
             self._deliver(result, lag)
 
         if not guarded(f"a run of flow {plan.name}", run):
             self._tell(plan.name, Missed.CRASHED)
+
+    def _was_suspended(self, began: float) -> bool:
+        """Tell whether the process stood still since then; a worker may find out before the dispatcher does."""
+        with self._lock:
+            beating = self._stopping or self._clock.monotonic() - self._beat <= _STANDSTILL
+            return self._stood_still >= began or not beating
 
     def _finish(self, entry: _Entry) -> None:
         with self._lock:

@@ -222,6 +222,38 @@ def test_a_stopped_process_does_not_catch_up() -> None:
     assert sum(map(len, sim.runs.values())) + sum(sim.missed.values()) == 20_000
 
 
+def test_a_run_during_which_the_process_stood_still_tells_nothing() -> None:
+    """Its verdict would blame somebody for our own standstill, and its times would be wrong: it is counted as missed."""
+    sim = Simulation()
+
+    def run(p: FlowPlan) -> FlowResult:
+        if len(sim.runs["a"]) == 3:
+            sim.time.now += 90
+        return result_of(p.name)
+
+    sim.run = run
+    sim.go((plan("a"),), 600)
+    assert sim.missed == {("a", Missed.SUSPENDED): 1, ("a", Missed.LATE): 1}
+    assert len(sim.lags) == len(sim.runs["a"]) - 1 == 10 - sum(sim.missed.values())
+
+
+def test_a_standstill_that_the_dispatcher_has_seen_counts_too() -> None:
+    """It does not matter who wakes first: a run that began before the standstill and ends after it is not told."""
+    later = Later()
+    sim = Simulation(hands=later)
+
+    def run(p: FlowPlan) -> FlowResult:
+        sim.time.now += 90
+        sim.scheduler.dispatch()  # until the end: it wakes before this run does
+        return result_of(p.name)
+
+    sim.run = run
+    sim.time.at(130, lambda: later.work(1))
+    sim.go((plan("a"),), 170)
+    assert sim.missed[("a", Missed.SUSPENDED)] == 1
+    assert sim.lags == []
+
+
 # --- overlap and overload
 
 
@@ -475,6 +507,16 @@ def test_cron_follows_a_clock_that_is_set(jump: float) -> None:
     assert min(gaps(sim.runs["a"])) >= 290
     assert max(gaps(sim.runs["a"])) <= 600
     assert len(sim.runs["a"]) in {11, 12}
+
+
+def test_cron_counts_what_a_stopped_process_has_missed() -> None:
+    """Every cron time that lies within a standstill is counted, once, and none is made up for."""
+    sim = Simulation()
+    sim.time.at(653, lambda: setattr(sim.time, "now", sim.time.now + 1800))
+    sim.go((plan("a", 300.0, "*/5 * * * *"),), 7200)
+
+    assert sim.missed == {("a", Missed.LATE): 6}
+    assert len(sim.runs["a"]) + 6 == 24
 
 
 def test_cron_is_not_repeated_after_a_small_step_back() -> None:

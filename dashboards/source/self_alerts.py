@@ -146,9 +146,10 @@ def _schedule(p: Parameters) -> tuple[Alert, ...]:
             scope=Scope.PROBE,
             summary="{{ $labels.instance }} misses runs: {{ $labels.otelprobe_schedule_reason }}",
             description="VALUE planned runs did not take place within fifteen minutes.",
-            meaning="Planned runs are left out: `overlap` means that a run takes longer than its interval, the rest that the "
-            "prober is overloaded.",
-            mend="overlap: lengthen the interval or shorten the deadline. Otherwise as for OtelprobeScheduleLag.",
+            meaning="Planned runs are left out: `overlap` means that a run takes longer than its interval, `late` and "
+            "`suspended` that the prober stood still or its clock was set, the rest that it is overloaded.",
+            mend="overlap: lengthen the interval or shorten the deadline. late, suspended: look for a node that was suspended or a pod that "
+            "was paused. Otherwise as for OtelprobeScheduleLag.",
             board="otelprobe-prober",
             variables=_HERE,
         ),

@@ -135,7 +135,7 @@ DRIFT_NAME = Attribute("otelprobe.drift.name", "Which member, claim or host diff
 MISSED_REASON = Attribute(
     "otelprobe.schedule.reason",
     "Why a planned run did not take place, or came to nothing.",
-    ("overlap", "overloaded", "backlog", "late", "crashed", "abandoned"),
+    ("overlap", "overloaded", "backlog", "late", "suspended", "crashed", "abandoned"),
 )
 SHARD = Attribute("otelprobe.shard.index", "Which part of the flows a process runs, from 0.")
 SHARDS = Attribute("otelprobe.shard.count", "Into how many parts the flows are divided, as this process sees it.")

@@ -45,7 +45,7 @@ def kubernetes_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[clu
             [
                 *(cluster.definition(kind) for kind in cluster.CRDS),
                 _permissive("opentelemetry.io", "v1beta1", "OpenTelemetryCollector"),
-                *cluster.nodes(),
+                *running.nodes(),
                 *(cluster.volume(f"volume-{number}") for number in range(60)),
             ]
         )

@@ -109,7 +109,7 @@ class Cluster:
             raise
 
     def _start(self) -> None:
-        etcd, peer, self._port, controllers, scheduler, kubelet, self.pod_port = free_ports(7)
+        etcd, peer, self._port, controllers, scheduler, self._kubelet_port, self.pod_port = free_ports(7)
         certificates = self._folder / "certificates"
         self.pod_log = self._folder / "pod.log"
         self._keys()
@@ -151,6 +151,7 @@ class Cluster:
             f"--cert-dir={certificates}",
             f"--service-account-private-key-file={self._folder / 'sa.key'}",
             f"--root-ca-file={certificates / 'apiserver.crt'}",
+            "--node-monitor-grace-period=30m",  # no node is lost because this machine is busy
         )
         self._run(
             "kube-scheduler",
@@ -169,8 +170,8 @@ class Cluster:
             "--manage-all-nodes=true",
             "--cidr=10.1.0.0/16",
             "--node-ip=127.0.0.1",
-            f"--node-port={kubelet}",
-            f"--server-address=127.0.0.1:{kubelet}",
+            f"--node-port={self._kubelet_port}",
+            f"--server-address=127.0.0.1:{self._kubelet_port}",
             f"--tls-cert-file={certificates / 'apiserver.crt'}",
             f"--tls-private-key-file={certificates / 'apiserver.key'}",
         )
@@ -246,6 +247,10 @@ class Cluster:
         found: list[dict[str, Any]] = answer.json()["items"]
         return found
 
+    def nodes(self) -> list[dict[str, Any]]:
+        """Give a node for each zone, to apply."""
+        return [_node(f"node-{number}", zone, self._kubelet_port) for number, zone in enumerate(ZONES)]
+
     def define(self, documents: Sequence[Mapping[str, Any]]) -> None:
         """Apply objects and wait until the CustomResourceDefinitions among them are served."""
         self.apply(documents)
@@ -300,18 +305,19 @@ def _kubeconfig(port: int) -> dict[str, Any]:
     }
 
 
-def nodes() -> list[dict[str, Any]]:
-    """Give a node for each zone."""
-    return [_node(f"node-{number}", zone) for number, zone in enumerate(ZONES)]
-
-
-def _node(name: str, zone: str) -> dict[str, Any]:
+def _node(name: str, zone: str, kubelet: int) -> dict[str, Any]:
     room = {"cpu": "32", "memory": "64Gi", "pods": "200", "ephemeral-storage": "100Gi"}
     return {
         "apiVersion": "v1",
         "kind": "Node",
         "metadata": {"name": name, "labels": {"topology.kubernetes.io/zone": zone, "kubernetes.io/hostname": name}},
-        "status": {"allocatable": room, "capacity": room},
+        "status": {
+            "allocatable": room,
+            "capacity": room,
+            # Both kinds: kwok takes away what is there, when it finds a node again, if it misses one.
+            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}, {"type": "Hostname", "address": name}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": kubelet}},
+        },
     }
 
 
