@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 EVIL = "https://evil.invalid"
+NOWHERE = "http://127.0.0.1:9"
 IDENTITY = {"X-User-Id": "root", "X-User": "root", "X-Remote-User": "root", "X-Forwarded-User": "root"}
 NONES = {
     "alg_none": "none",
@@ -109,6 +110,9 @@ class ApiByHand:
         without = {n: v for n, v in self.header.items() if n != "alg"}
         made: Mapping[str, Callable[[], str]] = {
             "garbage": lambda: "a.b.c",
+            "burst": lambda: "a.b.c",
+            "key_url": lambda: self._signed({"jku": f"{NOWHERE}/keys"}),
+            "certificate_url": lambda: self._signed({"x5u": f"{NOWHERE}/key.pem"}),
             "tampered": lambda: f"{self.head}.{_part({**self.claims, 'admin': True})}.{self.signature}",
             "flipped_signature": lambda: f"{self.head}.{self.body}.{self._flipped()}",
             "stripped_signature": lambda: f"{self.head}.{self.body}.",

@@ -16,6 +16,7 @@ from tests.stack.harness import keycloak as kc
 from tests.stack.harness import oidc_provider as op
 from tests.stack.harness.keycloak_admin import Admin
 from tests.stack.harness.oidc_provider import OidcProvider
+from tests.stack.harness.ports import free_ports
 from tests.stack.servers import Keycloaks
 from tests.stack.test_keycloak_machine import _ORDERS as ORDERS
 
@@ -28,7 +29,18 @@ REJECT: dict[str, Any] = {
     "allow_intrusive": True,
     "intrusive_hosts": ["127.0.0.1"],
 }
-TRIED = ("no_token", "tampered", "alg_none", "forged_key", "unknown_kid", "inline_key", "kid_path", "claim_twice")
+NETWORK = ("key_url", "certificate_url", "burst")
+TRIED = (
+    *NETWORK,
+    "no_token",
+    "tampered",
+    "alg_none",
+    "forged_key",
+    "unknown_kid",
+    "inline_key",
+    "kid_path",
+    "claim_twice",
+)
 SECRET = {"client_secret": {"env": "CLIENT_SECRET"}}
 PERSON = {"grant": "password", "username": "ann", "password": {"env": "PASSWORD"}}
 PAGES = ("userinfo", *validators.KINDS)
@@ -77,7 +89,9 @@ def _row(folder: Path, hand: ByHand, made: Tokens, url: str, token: Mapping[str,
     doomed = (
         ({**token, "name": "doomed"}, {"step": "revoke", "use": "doomed", "token": "access"}) if made.revoked else ()
     )
-    verdicts = found(folder, idp, *doomed, token, {**REJECT, "url": url}, cases=TRIED)
+    (port,) = free_ports(1)
+    step = {**REJECT, "url": url, "listener": {"url": f"http://127.0.0.1:{port}"}}
+    verdicts = found(folder, idp, *doomed, token, step, cases=TRIED)
     compare(verdicts, ApiByHand(url, made.access, made.jwk, made.bad).truth)
     return verdicts
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
+from typing import Literal
 
 from tests.stack.harness.node import Told, script
 
@@ -14,7 +15,9 @@ HERE = Path(__file__).parent / "validators"
 NODE = ("jose", "jsonwebtoken", "express-oauth2-jwt-bearer")
 PYTHON = ("pyjwt", "authlib")
 KINDS = (*NODE, *PYTHON)
-CANNOT: Mapping[str, frozenset[str]] = {"express-oauth2-jwt-bearer": frozenset({"pin_algorithm", "fail_open"})}
+CANNOT: Mapping[str, frozenset[str]] = {
+    "express-oauth2-jwt-bearer": frozenset({"pin_algorithm", "fail_open", "follow"})
+}
 """Switches that a kind does not have: its library leaves no way to be wrong so."""
 
 _number = count(1)
@@ -43,15 +46,19 @@ def start(
     check_expiry: bool = True,
     keys_for_ever: bool = False,
     fail_open: bool = False,
+    follow: Literal["believed", "fetched"] | None = None,
+    limit: int | None = None,
 ) -> Service:
     """Start a service of a kind; the caller stops it (it is a context manager). `folder` takes its files.
 
     A healthy one checks signature, issuer, audience and times, and fetches the keys anew for a kid that it does not know.
     `next_url` is called with the same token before it answers; 502 if that is no success. `keys_for_ever`: the first key
     set is kept. `pin_algorithm` False: the token's own `alg` is believed, `none` and HS with the public key included.
+    `follow`: the token's `jku` or `x5u` is fetched, and with `believed` its key is used. `limit`: so many requests a minute
+    are answered (on Node only).
     `fail_open`: where the keys cannot be fetched, everybody is let in (a healthy one answers 503, express-oauth2-jwt-bearer 401).
     """
-    switches = {"pin_algorithm": not pin_algorithm, "fail_open": fail_open}
+    switches = {"pin_algorithm": not pin_algorithm, "fail_open": fail_open, "follow": bool(follow)}
     wrong = [name for name, is_on in switches.items() if is_on and name in CANNOT.get(kind, ())]
     if wrong:
         raise ValueError(f"{kind} cannot be misconfigured by {', '.join(wrong)}")
@@ -67,6 +74,8 @@ def start(
         "check_expiry": check_expiry,
         "keys_for_ever": keys_for_ever,
         "fail_open": fail_open,
+        "follow": follow,
+        "limit": limit,
     }
     own = folder / f"{kind}-{next(_number)}"
     if kind in NODE:

@@ -1,11 +1,12 @@
 // One service behind a validator that people really use: jose, express-oauth2-jwt-bearer, or jsonwebtoken with jwks-rsa.
 // It may be misconfigured in the ways that happen, and it may call another service with the token that it was given.
 
-import { createPublicKey, createSecretKey } from 'node:crypto';
+import { X509Certificate, createPublicKey, createSecretKey } from 'node:crypto';
 
 import express from 'express';
 import { auth } from 'express-oauth2-jwt-bearer';
-import { UnsecuredJWT, createRemoteJWKSet, decodeProtectedHeader, errors, jwtVerify } from 'jose';
+import { rateLimit } from 'express-rate-limit';
+import { UnsecuredJWT, createRemoteJWKSet, decodeProtectedHeader, errors, importX509, jwtVerify } from 'jose';
 import jsonwebtoken from 'jsonwebtoken';
 import jwksRsa from 'jwks-rsa';
 
@@ -51,6 +52,10 @@ async function keyByTheToken(token, publicKey) {
 
 const isUnsecured = (token) => !config.pin_algorithm && decodeProtectedHeader(token).alg === 'none';
 
+// The token says where its key is to be had. `fetched`: it is asked for, and then not used.
+const namesItsKey = ({ jku, x5u }) => config.follow && (jku ?? x5u);
+const fetched = async (url) => (await fetch(url)).text();
+
 const NETWORK = ['ERR_JWKS_TIMEOUT', 'ERR_JOSE_GENERIC'];
 
 function byJose() {
@@ -67,6 +72,12 @@ function byJose() {
   };
   return guarded(async (token) => {
     if (isUnsecured(token)) return UnsecuredJWT.decode(token, options);
+    const header = decodeProtectedHeader(token);
+    if (namesItsKey(header) && config.follow === 'fetched') await fetched(header.jku ?? header.x5u);
+    else if (namesItsKey(header)) {
+      const key = header.jku ? createRemoteJWKSet(new URL(header.jku)) : await importX509(await fetched(header.x5u), header.alg);
+      return jwtVerify(token, key, { ...options, algorithms: ALGORITHMS });
+    }
     if (config.pin_algorithm) return jwtVerify(token, resolve, { ...options, algorithms: ALGORITHMS });
     const { key, algorithms } = await keyByTheToken(token, async (kid, alg) => resolve({ kid, alg }, {}));
     return jwtVerify(token, key, { ...options, algorithms });
@@ -93,6 +104,13 @@ function byJsonwebtoken() {
     if (config.pin_algorithm) {
       const header = decodeProtectedHeader(token);
       if (!ALGORITHMS.includes(header.alg)) throw new Error('algorithm');
+      if (namesItsKey(header) && config.follow === 'fetched') await fetched(header.jku ?? header.x5u);
+      else if (namesItsKey(header)) {
+        const key = header.jku
+          ? (await jwksRsa({ jwksUri: header.jku }).getSigningKey(header.kid)).getPublicKey()
+          : new X509Certificate(await fetched(header.x5u)).publicKey;
+        return jsonwebtoken.verify(token, key, { ...options, algorithms: ALGORITHMS });
+      }
       return jsonwebtoken.verify(token, await find(header.kid), { ...options, algorithms: ALGORITHMS });
     }
     const { key, algorithms } = await keyByTheToken(token, find);
@@ -134,6 +152,7 @@ async function answer(request, response) {
 const validators = { jose: byJose, jsonwebtoken: byJsonwebtoken, 'express-oauth2-jwt-bearer': byExpressOauth2 };
 const app = express();
 app.disable('x-powered-by');
+if (config.limit) app.use(rateLimit({ windowMs: 60_000, limit: config.limit }));
 app.get('/orders', validators[config.kind](), answer);
 app.use((error, request, response, next) => {
   response.status(error.status ?? error.statusCode ?? 500).set(error.headers ?? {}).json({ error: error.code ?? 'error' });
