@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import PurePath
 from typing import Any
+from urllib.parse import quote
 
 from otelprobe import __version__
 from otelprobe.cli.report_json import json_text
@@ -68,7 +69,7 @@ def _result(flow: FlowResult, finding: Finding, place: tuple[str, int]) -> dict[
         "locations": [
             {
                 "physicalLocation": {
-                    "artifactLocation": {"uri": PurePath(file).as_posix()},
+                    "artifactLocation": {"uri": quote(PurePath(file).as_posix())},
                     "region": {"startLine": max(line, 1)},
                 },
                 "logicalLocations": [{"name": finding.target or flow.flow, "kind": "resource"}],
