@@ -18,7 +18,7 @@ from otelprobe.chromium import BrowserGoneError, Chromium, RefusedError, body_of
 from otelprobe.fields import SecretRef
 from otelprobe.form_rules import Choice, Login, choose
 from otelprobe.forms import (
-    MOST_HOPS,
+    LARGEST_PART,
     Arrival,
     Goal,
     check_place,
@@ -33,11 +33,15 @@ from otelprobe.pages import classify_page, is_html
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.step import Context
 from otelprobe.tokens import shown
+from otelprobe.trail import MOST_HOPS, Trail
 
 _AT_ONCE = 6
 """Requests under way at the same time, as in browsers with HTTP/1.1."""
 
 _MOST_REQUESTS = 300
+_MOST_FULL = 4
+"""All answers together may have as many bytes as this many of the largest."""
+
 _CALM = 0.25
 """Seconds without a request or a change after which a form is taken as it stands."""
 
@@ -45,6 +49,9 @@ _STILL = 2.0
 """Seconds without a request or a change after which nothing more is waited for."""
 
 _LOOK_EVERY = 0.1
+_CALM_OF_A_LOOK = 0.2
+"""Seconds of calm that one look vouches for at most: on a busy machine a page that does nothing has had no turn yet."""
+
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_LOADED = frozenset({"Image", "Media", "Font", "TextTrack", "Ping", "CSPViolationReport", "Prefetch", "Manifest"})
 _DROPPED = frozenset(
@@ -82,7 +89,8 @@ class BrowserWalk:
         self._refused: dict[str, None] = {}
         self._troubles: list[CheckFailed] = []
         self._requests = 0
-        self._pages = 0
+        self._loaded = 0
+        self._trail = Trail()
         self._last: Reply | None = None
         self._before = ""
         self._arrival: Arrival | None = None
@@ -98,7 +106,7 @@ class BrowserWalk:
             self._ctx.wire.aside.append(time.monotonic() - started)
             with _Pool(_AT_ONCE) as self._pool:
                 browser.tell("Page.navigate", {"url": url})
-                return self._walk()
+                return self._walk_in_time()
         except BrowserGoneError:
             raise CheckFailed(Reason.PROBER_ERROR, "the browser ended in the middle of the log-in") from None
         finally:
@@ -123,22 +131,29 @@ class BrowserWalk:
         self._browser.call("Fetch.enable", {"patterns": [{"urlPattern": "*"}]})
         return page
 
+    def _walk_in_time(self) -> Arrival:
+        try:
+            return self._walk()
+        except CheckFailed as failed:
+            why = self._trail.explained(failed, self._ctx.deadline - self._ctx.clock.monotonic())
+        raise why
+
     def _walk(self) -> Arrival:
         """Answer the page's requests and look at it in between, until the goal is there."""
-        known, since, looked = "", time.monotonic(), 0.0
+        known, since, looked, looks = "", time.monotonic(), 0.0, 0
         while True:
             arrival, busy = self._serve()
             if arrival is not None:
                 return arrival
             now = time.monotonic()
-            since = now if busy or self._under else since
+            since, looks = (now, 0) if busy or self._under else (since, looks)
             if now - looked < _LOOK_EVERY:
                 continue
             leaving = self._last is None or any(under.main for under in self._under)
-            looked, look = now, None if leaving else self._page.look()
+            looked, look, looks = now, None if leaving else self._page.look(), looks + 1
             if look is None or look.text != known:
-                known, since = "" if look is None else look.text, now
-            elif self._act(look, now - since):
+                known, since, looks = "" if look is None else look.text, now, 0
+            elif self._act(look, min(now - since, looks * _CALM_OF_A_LOOK)):
                 known = ""
 
     def _act(self, look: Look, calm: float) -> bool:
@@ -159,7 +174,7 @@ class BrowserWalk:
         if self._goal.page and self.sent and reply.status < 400:
             self._arrival = Arrival(reply, look.url, {})
             return False
-        raise self._hindered(nothing_to_send(look.page, reply, self._check(self._pages), logged_in=self.sent > 0))
+        raise self._hindered(nothing_to_send(look.page, reply, self._check(self._trail.hops), logged_in=self.sent > 0))
 
     def _send(self, look: Look, choice: Choice) -> bool:
         try:
@@ -237,10 +252,10 @@ class BrowserWalk:
             raise CheckFailed(Reason.LOGIN_FORM_NOT_FOUND, f"the pages make more than {_MOST_REQUESTS} requests")
         headers = self._headers(url, request)
         answer = self._pool.submit(
-            self._ask, str(request["method"]), url, headers, body_of(request), first=self._pages <= 1
+            self._ask, str(request["method"]), url, headers, body_of(request), first=self._trail.hops <= 1
         )
         answer.add_done_callback(lambda _: self._browser.wake())
-        self._under.append(_Under(params, answer, main, self._pages))
+        self._under.append(_Under(params, answer, main, self._trail.hops))
 
     def _on_page(self, url: str, request: Mapping[str, Any]) -> None:
         """Look where a page leads: to the goal, to one more page, or to where it must not go."""
@@ -255,11 +270,8 @@ class BrowserWalk:
                 raise CheckFailed(Reason.REDIRECT_UNEXPECTED, "the log-in begins where it should end")
             self._arrival = Arrival(reply, url, {**told, **posted})
             return
-        self._pages += 1
-        if self._pages > MOST_HOPS:
-            detail = f"more than {MOST_HOPS} pages and redirects, the last at {shown(urlsplit(url).hostname)}"
-            raise CheckFailed(Reason.REDIRECT_LOOP, detail)
-        if self._pages > 1:
+        self._trail.visit(url, posted=body is not None)
+        if self._trail.hops > 1:
             check_place(self._ctx, self._hosts, url, self._before)
         self._refuse_password_in(url)
         self._before = url
@@ -308,7 +320,8 @@ class BrowserWalk:
             self._on_failure(under, failed)
             return
         reply = under.answer.result()
-        if under.main and under.number == self._pages:
+        self._count(reply)
+        if under.main and under.number == self._trail.hops:
             self._last = reply
             self._page.moved()
             refuse(reply)
@@ -327,6 +340,14 @@ class BrowserWalk:
                 "body": base64.b64encode(reply.body).decode(),
             },
         )
+
+    def _count(self, reply: Reply) -> None:
+        """Hold all that is loaded in bounds, as the cap on an answer holds each."""
+        self._loaded += len(reply.body)
+        most = _MOST_FULL * (self._ctx.options.max_size or LARGEST_PART)
+        if self._loaded > most:
+            detail = f"the pages of the log-in load more than {most} bytes in all; raise http.max_size if they should"
+            raise CheckFailed(Reason.RESPONSE_TOO_LARGE, detail)
 
     def _on_failure(self, under: _Under, failed: BaseException) -> None:
         if under.main or not isinstance(failed, CheckFailed):

@@ -22,7 +22,10 @@ _MOST = 200
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """What a certificate says of itself. Times are Unix seconds, `sha256` is the fingerprint, `names` DNS names and addresses."""
+    """What a certificate says of itself. Times are Unix seconds, `sha256` is the fingerprint, `names` DNS names and addresses.
+
+    `for_clients` says that it is meant to be shown by clients and not by servers.
+    """
 
     subject: str
     issuer: str
@@ -30,6 +33,7 @@ class Certificate:
     not_after: float
     sha256: str
     names: tuple[str, ...] = ()
+    for_clients: bool = False
 
     @property
     def label(self) -> str:
@@ -183,7 +187,21 @@ def _facts(found: "x509.Certificate") -> Certificate:
         not_after=found.not_valid_after_utc.timestamp(),
         sha256=found.fingerprint(hashes.SHA256()).hex(),
         names=_names(found),
+        for_clients=_is_for_clients(found),
     )
+
+
+def _is_for_clients(found: "x509.Certificate") -> bool:
+    """Read the extended key usage (RFC 5280, section 4.2.1.12)."""
+    from cryptography import x509  # noqa: PLC0415 - heavy; only what reads certificates needs it
+    from cryptography.x509.oid import ExtendedKeyUsageOID  # noqa: PLC0415
+
+    try:
+        uses = set(found.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value)
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    oids = ExtendedKeyUsageOID
+    return oids.CLIENT_AUTH in uses and uses.isdisjoint({oids.SERVER_AUTH, oids.ANY_EXTENDED_KEY_USAGE})
 
 
 def _names(found: "x509.Certificate") -> tuple[str, ...]:

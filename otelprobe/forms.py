@@ -20,13 +20,14 @@ from otelprobe.pages import challenged, classify_page, is_html
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.step import Context, ProviderMetadata, Step
 from otelprobe.tokens import shown
+from otelprobe.trail import Trail
 from otelprobe.webform import Form, Page, encode, load_parser, read_page
 
 if TYPE_CHECKING:
     from otelprobe.browser import BrowserWalk
 
 __all__ = [
-    "MOST_HOPS",
+    "LARGEST_PART",
     "Arrival",
     "BrowsableStep",
     "FormRule",
@@ -38,8 +39,8 @@ __all__ = [
     "same_place",
 ]
 
-MOST_HOPS = 20
-"""Pages and redirects of one log-in; real ones take three to nine."""
+LARGEST_PART = 16 * 1024**2
+"""Bytes of a page, script or style sheet in a browser: those of real log-in pages have some megabytes."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FORM = "application/x-www-form-urlencoded"
@@ -141,6 +142,7 @@ class Walk:
         self._hosts = hosts
         self._jar = CookieJar(_Policy())
         self._asked: set[str] = set()
+        self._trail = Trail()
         self.sent = 0
         self.watched: str | None = None
 
@@ -150,18 +152,25 @@ class Walk:
         self._asked.clear()
         self._hosts |= {(urlsplit(url).hostname or "").lower()}
         hop = _Hop("GET", url) if form is None else _posting(url, form)
-        for number in range(MOST_HOPS):
+        try:
+            return self._walk(hop)
+        except CheckFailed as failed:
+            why = self._trail.explained(failed, self._ctx.deadline - self._ctx.clock.monotonic())
+        raise why
+
+    def _walk(self, hop: _Hop) -> Arrival:
+        while True:
+            self._trail.visit(hop.url, posted=hop.method == "POST")
             self._watch(hop)
-            reply = self._send(hop, first=number == 0)
-            following = self._after(hop, reply, first=number == 0)
+            first = self._trail.hops == 1
+            reply = self._send(hop, first=first)
+            following = self._after(hop, reply, first=first)
             if isinstance(following, Arrival):
                 return following
             if self._goal.url is not None and same_place(following.url, self._goal.url):
                 return Arrival(reply, following.url, _answer_in(following))
             check_place(self._ctx, self._hosts, following.url, hop.url)
             hop = following
-        detail = f"more than {MOST_HOPS} pages and redirects, the last at {shown(urlsplit(hop.url).hostname)}"
-        raise CheckFailed(Reason.REDIRECT_LOOP, detail)
 
     def allow(self, *hosts: str) -> None:
         """Let the log-in lead to these hosts too."""
@@ -328,8 +337,13 @@ class BrowsableStep(LoginStep):
 
     browser: bool = False
     """`true` opens pages that need JavaScript in Chromium, found on the PATH or named by `OTELPROBE_BROWSER`; scripts too
-    come from the provider's hosts and those in `hosts` only.
+    come from the provider's hosts and those in `hosts` only. A page, script or style sheet may have 16MiB, all together
+    four times that, unless `http.max_size` says else.
     """
+
+    def most_bytes(self) -> int | None:
+        """Take what browsers take."""
+        return LARGEST_PART if self.browser else super().most_bytes()
 
     def pages(self, ctx: Context, goal: Goal, user_code: str | None = None) -> "Walk | BrowserWalk":
         """Prepare a log-in on plain forms, or in a browser."""

@@ -64,12 +64,13 @@ def build(config: Config, *, location: str | None = None) -> tuple[FlowPlan, ...
     """Wire every flow. ConfigError lists every fault of every flow, each with its file and line."""
     faults: list[Fault] = []
     plans: list[FlowPlan] = []
+    own = frozenset(_own_certificates(config))
     for index, flow in enumerate(config.flows):
         provider = config.providers.get(flow.provider) if flow.provider else None
         for member, message in _wiring_faults(flow, provider):
             step = _step_name(flow, member)
             faults.append(config.fault(("flows", index, *member), f"flow {flow.name}, step {step}: {message}"))
-        plans.append(_plan(flow, provider, location))
+        plans.append(_plan(flow, provider, location, own))
     if faults:
         raise ConfigError(faults)
     return tuple(plans)
@@ -79,11 +80,20 @@ def _step_name(flow: Flow, member: Path) -> str:
     return flow.steps[member[1]].name if len(member) > 1 and isinstance(member[1], int) else ""
 
 
-def _plan(flow: Flow, provider: Provider | None, location: str | None) -> FlowPlan:
+def _own_certificates(config: Config) -> Iterator[str]:
+    """Give the files whose certificates the prober shows to somebody, in whatever flow."""
+    steps = (step for flow in config.flows for step in flow.steps)
+    blocks = [*(p.http for p in config.providers.values()), *(f.http for f in config.flows), *(s.http for s in steps)]
+    yield from (http.client_cert for http in blocks if http.client_cert is not None)
+    for provider in config.providers.values():
+        yield from (path for _, path in provider.files())
+
+
+def _plan(flow: Flow, provider: Provider | None, location: str | None, own: frozenset[str]) -> FlowPlan:
     return FlowPlan(
         name=flow.name,
         provider=provider,
-        steps=flow.steps,
+        steps=tuple(step.beside(own) for step in flow.steps),
         deadline=flow.deadline,
         every=flow.interval,
         cron=flow.cron,

@@ -235,7 +235,7 @@ def _rows() -> dict[Reason, Verdict]:
             r.DEADLINE_EXCEEDED: "The step's total deadline passed before the answer was complete. Check the waterfall for the phase that took the time.",
             r.HTTP_PROTOCOL_ERROR: "The answer was no valid HTTP, or was cut short. Check proxies and load balancers on the way.",
             r.RESPONSE_TOO_LARGE: "The answer was larger than the size cap. Check that the URL is the intended one; raise max_size only if it is.",
-            r.REDIRECT_LOOP: "More redirects than allowed. Check the server's redirect rules, mostly http to https or a trailing slash.",
+            r.REDIRECT_LOOP: "More redirects than allowed, or the same page again and again. Check the server's redirect rules, mostly http to https or a trailing slash.",
             r.REDIRECT_UNEXPECTED: "A redirect where none is followed. Check the URL; set redirects only if the redirect is meant.",
         },
     )

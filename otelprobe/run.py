@@ -211,7 +211,7 @@ class _Run:
             end_ns=start_ns + int(wall * 1e9),
             duration=max(0.0, wall - _aside(wire)),
             warnings=(*done.warnings, *_skew_warnings(skewed)),
-            exchanges=tuple(wire.exchanges),
+            exchanges=_in_order(wire.exchanges),
             facts=_with_skew(done, skewed),
             expiries=done.expiries,
             key_changes=done.key_changes,
@@ -304,7 +304,8 @@ def options_for(step: Step, plan: FlowPlan) -> HttpOptions:
 
     A provider's block speaks of just that host, so it is nearer to the provider's steps than what the flow says for all.
     """
-    common = DEFAULT_HTTP if step.max_size is None else replace(DEFAULT_HTTP, max_size=step.max_size)
+    most = step.most_bytes()
+    common = DEFAULT_HTTP if most is None else replace(DEFAULT_HTTP, max_size=most)
     wider = plan.http.over(common)
     if step.calls_provider() and plan.provider is not None:
         wider = plan.provider.http.over(wider)
@@ -320,6 +321,11 @@ def _check_common(step: Step, done: Done) -> Mapping[str, str]:
         raise CheckFailed(Reason.ASSERTION_FAILED, f"status {done.reply.status}, expected {' or '.join(wanted)}")
     check_answer(done.reply, step.expect)
     return capture_values(step, done.reply)
+
+
+def _in_order(exchanges: list[Exchange]) -> tuple[Exchange, ...]:
+    """Give exchanges as they began: of several at a time, as in a browser, any may end first."""
+    return tuple(sorted(exchanges, key=lambda exchange: exchange.start_ns))
 
 
 def _aside(wire: Wire) -> float:

@@ -357,7 +357,6 @@ class Step:
     Class facts: `kind` (its word in the flow file), `layer` (whose part it exercises), `needs` and `makes` (kinds of
     artifact), `uses_provider`, `own_reasons` (the reasons it can end with besides transport ones, for series at zero).
     `default_redirects` as docs/flow-file.md lists. `counted` False keeps its time out of auth and API latency.
-    `max_size` is the cap on its answers where no `http:` block sets one, None for the common one.
     `answers` False: it has no one answer that `expect` (but for `max_duration`) and `capture` could be read from.
     """
 
@@ -370,7 +369,6 @@ class Step:
     default_redirects: ClassVar[Redirects] = Redirects.NONE
     counted: ClassVar[bool] = True
     answers: ClassVar[bool] = True
-    max_size: ClassVar[int | None] = None
 
     name: str = ""
     """Tells two steps of a kind apart; default: the kind."""
@@ -412,6 +410,15 @@ class Step:
     def calls_provider(self) -> bool:
         """Tell whether this step, as written, sends requests to the flow's identity provider."""
         return self.uses_provider
+
+    def beside(self, own_certificates: frozenset[str]) -> "Step":
+        """Give the step as it runs beside the others; `own_certificates` are files that the prober shows to somebody."""
+        _ = own_certificates
+        return self
+
+    def most_bytes(self) -> int | None:
+        """Give the cap on its answers where no `http:` block sets one; None for the common one."""
+        return None
 
     def warm_up(self) -> None:
         """Import what running this step needs besides the door, so that no measured step pays for it."""

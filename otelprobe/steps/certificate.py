@@ -1,7 +1,7 @@
 """Look at certificates before they end: those of a TLS endpoint, or of a file such as a mounted Kubernetes secret."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -15,6 +15,9 @@ from otelprobe.reasons import VERDICTS, Blame, CheckFailed, Layer, Reason
 from otelprobe.result import Expiry, Fact, FactValue, Warn
 from otelprobe.step import Context, Done, Step, StepFailed
 
+Subject = Literal["tls", "client_certificate", "saml_signing", "saml_encryption", "jwks_certificate"]
+"""What a certificate is for."""
+
 _MOST_TOLD = 5
 _LARGEST = 4 * 1024**2
 _NAMED = 10
@@ -23,13 +26,14 @@ _NAMED = 10
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What was read: the certificates, where, whether the handshake trusted them, and what is wrong besides their ends."""
+    """What was read: the certificates, where and what for, whether the handshake trusted them, and what is wrong besides."""
 
     where: str
     chain: tuple[certificates.Certificate, ...]
     trusted: bool = False
     facts: dict[str, FactValue] = field(default_factory=dict)
     found: tuple[CheckFailed, ...] = ()
+    subject: Subject = "tls"
 
 
 def parse_host(value: object) -> str:
@@ -74,8 +78,10 @@ class Certificate(Step):
     password: SecretRef | None = None
     """Password of a PKCS#12 file."""
 
-    subject: Literal["tls", "client_certificate", "saml_signing", "saml_encryption", "jwks_certificate"] = "tls"
-    """What the certificates are for, as `otelprobe.expiry.subject`."""
+    subject: Subject | None = None
+    """What the certificates are for, as `otelprobe.expiry.subject`; default: `client_certificate` for a file that a
+    `client_cert` or a `client_assertion` of the flow files names, or that is meant for clients only; else `tls`.
+    """
 
     owner: Literal["provider", "api", "config"] | None = None
     """Whom to blame; default: `config` for a client certificate, `provider` for SAML, for keys and on the hosts of the
@@ -127,13 +133,19 @@ class Certificate(Step):
     def _notice(self) -> float:
         if self.warn_before is not None:
             return self.warn_before
-        return 90 * DAY if self.subject.startswith("saml_") else 30 * DAY
+        return 90 * DAY if (self.subject or "").startswith("saml_") else 30 * DAY
+
+    def beside(self, own_certificates: frozenset[str]) -> Step:
+        """Know a certificate of our own by the file that it is in."""
+        ours = self.subject is None and self.file is not None and self.file in own_certificates
+        return replace(self, subject="client_certificate") if ours else self
 
     def run(self, ctx: Context) -> Done:
         """Look, and tell everything that is wrong at once, the end of the certificate first."""
-        blame = self._blame(ctx.provider)
         if self.file is not None:
-            return self._judge(ctx, _Look(self.name, self._from_file(self.file)), blame)
+            look = self._look_at_file(self.file)
+            return self._judge(ctx, look, self._blame(look.subject, None))
+        blame = self._blame(self.subject or "tls", ctx.provider)
         try:
             look = self._read(ctx, self._ask(ctx))
         except CheckFailed as failed:
@@ -149,15 +161,20 @@ class Certificate(Step):
             host.strip("[]"), port, ctx.options, ctx.deadline, ctx.wire, verify=self.trust == "verify"
         )
 
-    def _blame(self, provider: Provider | None) -> Blame:
+    def _blame(self, subject: Subject, provider: Provider | None) -> Blame:
         if self.owner is not None:
             return Blame(self.owner)
-        if self.subject == "client_certificate":
+        if subject == "client_certificate":
             return Blame.CONFIG
-        if self.subject != "tls":
+        if subject != "tls":
             return Blame.PROVIDER
-        urls = (provider.issuer, *provider.endpoints.values()) if provider is not None and self.file is None else ()
-        return Blame.PROVIDER if self._place() in {_place(url) for url in urls} else Blame.API
+        urls = (provider.issuer, *provider.endpoints.values()) if provider is not None else ()
+        return Blame.PROVIDER if urls and self._place() in {_place(url) for url in urls} else Blame.API
+
+    def _look_at_file(self, file: str) -> _Look:
+        chain = self._from_file(file)
+        subject = self.subject or ("client_certificate" if chain[0].for_clients else "tls")
+        return _Look(self.name, chain, subject=subject)
 
     def _from_file(self, file: str) -> tuple[certificates.Certificate, ...]:
         try:
@@ -190,7 +207,8 @@ class Certificate(Step):
             text = f"{host}:{port}: the certificate is not valid before {as_date(chain[0].not_before)}"
             found.append(CheckFailed(Reason.TLS_CERT_NOT_YET_VALID, text))
         trusted = self.trust == "verify" and shown.refused is None
-        return _Look(host if port == 443 else f"{host}:{port}", chain, trusted, facts, tuple(found))
+        where = host if port == 443 else f"{host}:{port}"
+        return _Look(where, chain, trusted, facts, tuple(found), self.subject or "tls")
 
     def _judge(self, ctx: Context, look: _Look, blame: Blame) -> Done:
         """Weigh what was found with the ends of the certificates.
@@ -220,10 +238,10 @@ class Certificate(Step):
     def _expiries(self, look: _Look, now: float) -> Iterator[Expiry]:
         """Tell the end of the first certificate, and of what hangs on it the one that ends first."""
         before = self._notice, self.fail_before or None
-        yield Expiry(self.subject, look.where, look.chain[0].remaining(now), *before)
+        yield Expiry(look.subject, look.where, look.chain[0].remaining(now), *before)
         if len(look.chain) > 1:
             first = min(c.remaining(now) for c in look.chain[1:])
-            yield Expiry(self.subject, f"{look.where} (chain)", first, *before)
+            yield Expiry(look.subject, f"{look.where} (chain)", first, *before)
 
     def _warnings(self, look: _Look, ended: Sequence[certificates.Certificate], now: float) -> Iterator[Warn]:
         soon = [c for c in look.chain if c not in ended and c.remaining(now) < self._notice]

@@ -47,7 +47,6 @@ class SamlMetadata(Step):
         }
     )
     default_redirects: ClassVar[Redirects] = Redirects.SAME_ORIGIN
-    max_size: ClassVar[int | None] = _LARGEST
 
     url: Url | None = None
     """Where the metadata are; exactly one of `url` and `file`. At most 16MiB are read unless `http.max_size` says else."""
@@ -81,6 +80,10 @@ class SamlMetadata(Step):
     def made(self) -> tuple[type[Artifact], ...]:
         """Make what a log-in needs, if it is an identity provider."""
         return (Metadata,) if self.role == "idp" else ()
+
+    def most_bytes(self) -> int | None:
+        """Take what such documents have."""
+        return _LARGEST
 
     def warm_up(self) -> None:
         """Import what SAML is read with."""

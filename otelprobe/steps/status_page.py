@@ -31,7 +31,6 @@ class StatusPage(Step):
     layer: ClassVar[Layer] = Layer.DEPENDENCY
     own_reasons: ClassVar[frozenset[Reason]] = frozenset({Reason.ASSERTION_FAILED, Reason.TOO_SLOW})
     default_redirects: ClassVar[Redirects] = Redirects.SAME_ORIGIN
-    max_size: ClassVar[int | None] = _LARGEST
 
     url: Url | None = None
     """Where the page's data are: `.../api/v2/summary.json` of a Statuspage, a feed, or a list of events; default: what the
@@ -51,6 +50,10 @@ class StatusPage(Step):
 
     always: bool = True
     """Runs also when an earlier step failed: then the page is most wanted."""
+
+    def most_bytes(self) -> int | None:
+        """Take what such documents have."""
+        return _LARGEST
 
     def warm_up(self) -> None:
         """Import what feeds are read with."""

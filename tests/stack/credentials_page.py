@@ -254,10 +254,11 @@ EXAMPLES = (
     ),
     Example(
         title="Certificates",
-        words="Of a server by `url` or `host`, of a file by `file`.",
+        words="Of a server by `url` or `host`, of a file by `file`. `subject` says what it is for, and so whose it is; a "
+        "file that a `client_cert` names is known to be our own.",
         issuer=None,
         steps=f"- {{step: certificate, name: server, url: {SECURE}, http: {{ca_file: {AUTHORITY}}}}}\n"
-        f"- {{step: certificate, name: own, file: {CERTIFICATE}}}",
+        f"- {{step: certificate, name: own, file: {CERTIFICATE}, subject: client_certificate}}",
         broken={CERTIFICATE: "ended"},
         because="With a file that has ended",
         reason="certificate_expired",

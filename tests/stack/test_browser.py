@@ -6,6 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Event
 
 import pytest
 import yaml
@@ -75,12 +76,13 @@ class Application:
             return _json(200, {"to": "/done"})
         return _json(200, {"code": True}) if told.get("password") == PASSWORD else _json(401, {})
 
-    def run(self, folder: Path, *, deadline: str = "20s", **members: object) -> FlowResult:
+    def run(self, folder: Path, *, deadline: str = "120s", **members: object) -> FlowResult:
         """Log in once."""
         known = {"username": "ann", "password": {"env": "PASSWORD"}, "browser": True}
         login = {"step": "authorize", "redirect_uri": CALLBACK, **known, **members}
         endpoints = {"authorization": f"{self.server.url}/authorize"}
-        provider = {"issuer": self.server.url, "client_id": "probe", "endpoints": endpoints}
+        patient = {"timeout": "60s"}  # a machine that does much else is none of what is tested
+        provider = {"issuer": self.server.url, "client_id": "probe", "endpoints": endpoints, "http": patient}
         flow = {"name": "shop", "provider": "idp", "deadline": deadline, "steps": [login]}
         (folder / "flow.yaml").write_text(yaml.safe_dump({"providers": {"idp": provider}, "flows": [flow]}), "utf-8")
         (plan,) = build(load([folder / "flow.yaml"]))
@@ -208,6 +210,52 @@ def test_pages_that_are_no_log_in(server: Server, tmp_path: Path, page: Answer, 
     application.page = page
     result = application.run(tmp_path)
     assert verdict(result)[:2] == ("authorize", reason), result.detail
+
+
+def test_an_endless_redirect_is_told_early(server: Server, tmp_path: Path) -> None:
+    """By the page that comes again and again; not only when no more pages are allowed, or no time is left."""
+    application = Application(server)
+    application.page = Answer(200, b"<script>location.href = '/authorize?' + location.search</script>", _HTML)
+    result = application.run(tmp_path)
+    assert result.detail == "the same page of 127.0.0.1 came 9 times, and nothing was sent"
+
+
+def test_scripts_are_large(server: Server, tmp_path: Path) -> None:
+    """A log-in page's script has megabytes; what is larger than the flow file allows is told as that."""
+    large = f"/*{'x' * 3_000_000}*/{APP}"
+    assert passed(Application(server, script=large).run(tmp_path))
+    result = Application(server, script=large).run(tmp_path, http={"max_size": "2MiB"})
+    assert verdict(result)[:2] == ("authorize", Reason.RESPONSE_TOO_LARGE), result.detail
+
+
+def test_all_together_must_not_be_too_large(server: Server, tmp_path: Path) -> None:
+    """Many answers that are each in order are one that is not."""
+    head = "".join(f'<link rel="stylesheet" href="/{number}.css">' for number in range(6))
+    for number in range(6):
+        server.on(f"/{number}.css", Answer(200, b" " * 80_000, [("Content-Type", "text/css")]))
+    assert passed(Application(server, head=head).run(tmp_path, http={"max_size": "200KiB"}))
+    result = Application(server, head=head).run(tmp_path, http={"max_size": "100KiB"})
+    assert verdict(result)[:2] == ("authorize", Reason.RESPONSE_TOO_LARGE), result.detail
+
+
+def test_requests_are_told_as_they_began(server: Server, tmp_path: Path) -> None:
+    """Of several at a time, the one that ends last too stands where it began."""
+    slow = Event()
+
+    def style(_: Seen) -> Answer:
+        slow.wait(30)
+        return Answer(200, b"", [("Content-Type", "text/css")])
+
+    def script(_: Seen) -> Answer:
+        slow.set()
+        return Answer(200, APP.encode(), _SCRIPT)
+
+    application = Application(server, head='<link rel="stylesheet" href="/slow.css">')
+    server.on("/slow.css", style)
+    server.on("/app.js", script)
+    rows = step(application.run(tmp_path), "authorize").exchanges
+    assert [x.start_ns for x in rows] == sorted(x.start_ns for x in rows)
+    assert {x.url.rpartition("/")[2] for x in rows[1:3]} == {"slow.css", "app.js"}
 
 
 def test_nothing_goes_to_another_host(server: Server, stranger: Server, tmp_path: Path) -> None:

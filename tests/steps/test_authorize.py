@@ -11,12 +11,12 @@ import pytest
 
 from otelprobe.fields import HttpOptions, Rate, SecretRef
 from otelprobe.form_rules import FormRule
-from otelprobe.forms import MOST_HOPS
 from otelprobe.reasons import Blame, Counts, Outcome, Reason
 from otelprobe.result import Fact, FlowResult
 from otelprobe.steps.authorize import Authorize, AuthorizeExpect
 from otelprobe.steps.discover import Discover
 from otelprobe.steps.token import Token
+from otelprobe.trail import MOST_HOPS
 from tests.conftest import Answer, Seen
 from tests.steps.flows import Bench, as_json, last, token_answer
 

@@ -13,12 +13,18 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import pkcs12
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from otelprobe.clock import SystemClock
+from otelprobe.config.load import load
 from otelprobe.endings import DAY
 from otelprobe.fields import HttpOptions, SecretRef
+from otelprobe.http import LiveHttp
+from otelprobe.plan import build
 from otelprobe.provider import Provider
 from otelprobe.reasons import Blame, Counts, Outcome, Reason
 from otelprobe.result import Fact, FlowResult
+from otelprobe.run import Tools, run_flow
 from otelprobe.steps.certificate import Certificate, parse_host
 from tests.peers import Peer, silence, tunnel
 from tests.steps.flows import Bench, last
@@ -259,6 +265,67 @@ def test_whom_to_blame(look: Look, ca: trustme.CA, ca_file: str, tmp_path: Path)
     assert look.file(file).blame is Blame.API
     assert look.file(file, subject="client_certificate").blame is Blame.CONFIG
     assert look.file(file, subject="saml_signing").blame is Blame.PROVIDER
+
+
+@pytest.mark.parametrize(
+    ("uses", "subject", "blame"),
+    [
+        (["CLIENT_AUTH"], "client_certificate", Blame.CONFIG),
+        (["CLIENT_AUTH", "SERVER_AUTH"], "tls", Blame.API),
+        ([], "tls", Blame.API),
+    ],
+)
+def test_a_file_that_is_meant_for_clients_only(
+    look: Look, tmp_path: Path, uses: list[str], subject: str, blame: Blame
+) -> None:
+    """What the certificate may be used for (RFC 5280) tells that it is ours, where the flow file does not say else."""
+    file = tmp_path / "tls.crt"
+    file.write_bytes(_for(uses))
+    result = look.file(file)
+    assert (result.reason, result.blame) == (Reason.CERTIFICATE_EXPIRED, blame)
+    assert last(result).expiries[0].subject == subject
+    assert look.file(file, subject="saml_signing").blame is Blame.PROVIDER
+    assert look.file(file, owner="api").blame is Blame.API
+
+
+def _for(uses: list[str]) -> bytes:
+    """Make a certificate for these uses that has ended."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "probe")])
+    builder = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    builder = builder.serial_number(7).not_valid_before(NOW - dt.timedelta(days=9))
+    builder = builder.not_valid_after(NOW - dt.timedelta(days=2))
+    if uses:
+        oids = [getattr(ExtendedKeyUsageOID, use) for use in uses]
+        builder = builder.add_extension(x509.ExtendedKeyUsage(oids), critical=False)
+    return builder.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+@pytest.mark.parametrize("where", ["provider", "assertion", "flow", "step"])
+def test_a_file_that_the_flow_files_show_to_somebody(ca: trustme.CA, tmp_path: Path, where: str) -> None:
+    """It is our own credential, wherever it is named: the expiry says so, and nobody else is blamed for its end."""
+    file = tmp_path / "own.pem"
+    file.write_bytes(pem(leaf(ca, -3)))
+    http = f"http: {{client_cert: {file}}}"
+    certified = f"client_assertion: {{key: {{env: KEY}}, certificate: {file}, certificate_header: x5c}}"
+    provider = {"provider": f", {http}", "assertion": f", {certified}"}.get(where, "")
+    other = "https://api.example.com/"
+    (tmp_path / "flow.yaml").write_text(
+        f"""
+        providers:
+          corp: {{issuer: https://login.example.com, client_id: probe{provider}}}
+        flows:
+          - name: own
+            steps: [{{step: certificate, file: {file}}}]
+          - name: other
+            {http if where == "flow" else "deadline: 20s"}
+            steps: [{{step: call, url: {other}{f", {http}" if where == "step" else ""}}}]
+        """
+    )
+    own, _ = build(load([tmp_path / "flow.yaml"]))
+    result = run_flow(own, Tools(http=LiveHttp(SystemClock())))
+    assert (result.reason, result.blame) == (Reason.CERTIFICATE_EXPIRED, Blame.CONFIG)
+    assert last(result).expiries[0].subject == "client_certificate"
 
 
 @pytest.mark.parametrize("blamed", [None, "provider"])
