@@ -79,8 +79,8 @@ class Certificate(Step):
     """Password of a PKCS#12 file."""
 
     subject: Subject | None = None
-    """What the certificates are for, as `otelprobe.expiry.subject`; default: `client_certificate` for a file that a
-    `client_cert` or a `client_assertion` of the flow files names, or that is meant for clients only; else `tls`.
+    """What for, as `otelprobe.expiry.subject`; default: `client_certificate` for a file that a `client_cert` or
+    `client_assertion` of the flow files names, or that is for clients only; else `tls`.
     """
 
     owner: Literal["provider", "api", "config"] | None = None
