@@ -337,8 +337,7 @@ class BrowsableStep(LoginStep):
 
     browser: bool = False
     """`true` opens pages that need JavaScript in Chromium, found on the PATH or named by `OTELPROBE_BROWSER`; scripts too
-    come from the provider's hosts and those in `hosts` only. A page, script or style sheet may have 16MiB, all together
-    four times that, unless `http.max_size` says else.
+    come from the provider's hosts and those in `hosts` only.
     """
 
     def most_bytes(self) -> int | None:
