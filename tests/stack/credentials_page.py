@@ -461,10 +461,14 @@ def write(runs: str) -> None:
 
 
 def normalised(runs: str) -> str:
-    """Leave out what differs from run to run: times and their bars, shares, ids, dates, and the room between words."""
+    """Leave out what differs from run to run: times and their bars, shares, ids, dates, and the room between words.
+
+    Phases are times too, and stand beside a request or below it, as there is room.
+    """
     runs = re.sub(r"\b[0-9a-f]{16,32}\b|(?<=/resources/)\S+", "ID", runs)
     runs = re.sub(r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?Z?)?", "DATE", runs)
     runs = re.sub(r"[<~]?\d+(?:\.\d+)?\s?(?:ms|µs|s|d|h|min|days?)\b", "TIME", runs)
+    runs = re.sub(r"\b(?:dns|connect|tls|ttfb|transfer)\s+TIME", " ", runs)
     runs = re.sub(r"\b\d+ %|#\S+", "SOME", runs)
     runs = re.sub(r"[^\x00-\x7f✓✗·]+", " ", runs)
     return re.sub(r"\s+", " ", runs)
