@@ -113,7 +113,7 @@ class BrowserPage:
             return None
         forms = tuple(_forms(told))
         return Look(
-            page=Page(tuple(forms), None, scripted=True),
+            page=Page(tuple(forms), None, scripted=False),
             url=str(told["url"]),
             text=str(told["text"]),
             ready=told["ready"] != "loading",

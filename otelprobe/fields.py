@@ -202,12 +202,15 @@ def parse_jsonpath(value: object) -> str:
 def find_json(path: str, document: object) -> list[object]:
     """Give every value that `path` selects in `document`, in order; an empty list where nothing is there.
 
-    CheckFailed(assertion_failed) for a document that is nested too deeply to be searched.
+    CheckFailed(assertion_failed) for a document that is nested too deeply to be searched; CheckFailed (config_error, or
+    deadline_exceeded if no time was left) if it takes too long.
     """
     from jsonpath.exceptions import JSONPathError  # noqa: PLC0415 - as above
 
+    from otelprobe.json_queries import find  # noqa: PLC0415 - as above
+
     try:
-        return list(compile_jsonpath(path).findall(document))
+        return find(path, compile_jsonpath(path), document)
     except (JSONPathError, RecursionError):
         pass
     raise CheckFailed(Reason.ASSERTION_FAILED, f"json {path}: the document is nested too deeply to be searched")

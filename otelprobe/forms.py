@@ -252,7 +252,7 @@ class Walk:
         form = choice.form
         if form.method == "GET" and any(c.kind == "password" and c.name in choice.values for c in form.controls):
             detail = "the form would put the password into a URL: it is meant to be sent by JavaScript, in a browser"
-            raise CheckFailed(Reason.LOGIN_FORM_NOT_FOUND, detail)
+            raise CheckFailed(Reason.JAVASCRIPT_REQUIRED, detail)
         pairs = choice.pairs()
         url, body, media_type = encode(form, pairs)
         self.sent += 1
@@ -449,7 +449,7 @@ def nothing_to_send(page: Page, reply: Reply, check: str | None, *, logged_in: b
         return CheckFailed(Reason.MFA_CHALLENGE, "the page asks for a second factor that is no one-time code")
     if page.scripted and not page.forms:
         detail = "the page has no form: it seems to be made by JavaScript, which takes a browser"
-        return CheckFailed(Reason.LOGIN_FORM_NOT_FOUND, detail)
+        return CheckFailed(Reason.JAVASCRIPT_REQUIRED, detail)
     names = dict.fromkeys(c.name for form in page.forms for c in form.controls if c.editable and c.kind != "hidden")
     found = f"fields {', '.join(shown(name) for name in list(names)[:10])}" if names else "no fields to fill in"
     return CheckFailed(Reason.LOGIN_FORM_NOT_FOUND, f"no rule fits the page: {len(page.forms)} forms, {found}")

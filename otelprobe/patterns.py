@@ -38,6 +38,12 @@ class bounded_by:  # noqa: N801 - a context manager, by hand as every step is ru
         _LEFT.reset(self._before)
 
 
+def time_left() -> float | None:
+    """Give the seconds that the step under way has left; None outside of any."""
+    left = _LEFT.get()
+    return None if left is None else left()
+
+
 @dataclass(frozen=True, slots=True)
 class Pattern:
     """A regular expression as it was written. ValueError from `check` if it is none."""
@@ -74,8 +80,8 @@ def _compiled(text: str) -> "regex.Pattern[str]":
 
 
 def _bounded(pattern: str, look: Callable[[float], object]) -> bool:
-    left = _LEFT.get()
-    seconds = LONGEST if left is None else min(LONGEST, left())
+    left = time_left()
+    seconds = LONGEST if left is None else min(LONGEST, left)
     if seconds <= 0:
         raise CheckFailed(Reason.DEADLINE_EXCEEDED, f"no time was left to look for {pattern!r} in the answer")
     try:

@@ -104,6 +104,7 @@ class Reason(StrEnum):
     BOT_CHALLENGE = "bot_challenge"
     BUDGET_EXHAUSTED = "budget_exhausted"
     LOGIN_FORM_NOT_FOUND = "login_form_not_found"
+    JAVASCRIPT_REQUIRED = "javascript_required"
     LOGIN_REJECTED = "login_rejected"
     MFA_CHALLENGE = "mfa_challenge"
     STATE_MISMATCH = "state_mismatch"
@@ -158,7 +159,10 @@ class Reason(StrEnum):
     REJECTION_INCONCLUSIVE = "rejection_inconclusive"
     RATE_LIMIT_UNSEEN = "rate_limit_unseen"
     SAML_METADATA_INVALID = "saml_metadata_invalid"
+    XML_DTD_FORBIDDEN = "xml_dtd_forbidden"
+    XML_ENTITIES_FORBIDDEN = "xml_entities_forbidden"
     SAML_SIGNATURE_INVALID = "saml_signature_invalid"
+    SAML_SIGNATURE_WRAPPED = "saml_signature_wrapped"
     SAML_CERTIFICATE_UNKNOWN = "saml_certificate_unknown"
     SAML_STATUS_NOT_SUCCESS = "saml_status_not_success"
     SAML_CONDITIONS_INVALID = "saml_conditions_invalid"
@@ -342,6 +346,7 @@ def _rows() -> dict[Reason, Verdict]:
         c.NONE,
         {
             r.LOGIN_FORM_NOT_FOUND: "No log-in form where one is expected. Check the form rules against the page.",
+            r.JAVASCRIPT_REQUIRED: "The log-in page is made by JavaScript, or sends what was typed by it. Set browser: true on the step, or use a log-in without pages.",
             r.LOGIN_REJECTED: "The log-in was refused. Check the monitoring user's name, password and lock state.",
             r.MFA_CHALLENGE: "The log-in asks for a second factor. Exempt the monitoring user or give it a TOTP secret.",
         },
@@ -496,7 +501,10 @@ def _rows() -> dict[Reason, Verdict]:
         c.AUTH,
         {
             r.SAML_METADATA_INVALID: "The SAML metadata is not valid. Check what serves the URL.",
-            r.SAML_SIGNATURE_INVALID: "The SAML signature is missing, does not verify, or is over something else than what it is on. Look for tampering.",
+            r.XML_DTD_FORBIDDEN: "The XML has a document type definition, which SAML has no use for: it was not read. Check what serves it, often a page or a proxy.",
+            r.XML_ENTITIES_FORBIDDEN: "The XML declares entities, as in attacks that expand them without end (billion laughs) or read files: it was not read. Look for who put them there.",
+            r.SAML_SIGNATURE_INVALID: "The SAML signature is missing or does not verify. Look for tampering.",
+            r.SAML_SIGNATURE_WRAPPED: "The SAML signature is over something else than what it is on, or there is more than what is signed: so attackers put a log-in of their own beside a real one. Look for tampering.",
             r.SAML_CERTIFICATE_UNKNOWN: "The SAML signature is made with another certificate than those that are known. Check for a replaced certificate: service providers need it before it signs.",
             r.SAML_STATUS_NOT_SUCCESS: "The SAML response is no success. Check the identity provider's logs.",
             r.SAML_CONDITIONS_INVALID: "The SAML assertion's conditions do not hold (time, audience, destination). Check clocks and the service provider's settings.",

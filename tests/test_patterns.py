@@ -85,3 +85,49 @@ def test_functions_of_jsonpath(query: str, found: list[str]) -> None:
     """`match` takes the whole text and `search` a part; a dot is no line end; no pattern and no text are no match."""
     document = ["abc", "xbx", "a\rc", "a\nc", "a.c", 7]
     assert find_json(parse_jsonpath(query), document) == found
+
+
+_NESTED = "[" * 90 + "]" * 90
+"""A small document in which some queries come by more nodes than anybody can wait for."""
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["$..*..*..*..*..*..*..*", "$[?count(@..*..*..*..*..*..*..*) > 1]", "$[?@..*..*..*..*..*..*..*.none]"],
+    ids=["plain", "counted in a filter", "looked for in a filter"],
+)
+def test_a_query_ends_with_the_deadline(query: str) -> None:
+    """Wherever in it the time goes by, in filters too."""
+    ends = time.monotonic() + 0.2
+    started = time.process_time()
+    with bounded_by(lambda: ends - time.monotonic()), pytest.raises(CheckFailed) as caught:
+        find_json(parse_jsonpath(query), json.loads(_NESTED))
+    assert caught.value.reason is Reason.DEADLINE_EXCEEDED
+    assert caught.value.detail == f"the deadline ended the query {query} in the answer"
+    assert time.process_time() - started < 4
+
+
+@pytest.mark.parametrize(
+    ("deadline", "member", "reason", "blame"),
+    [
+        ("10m", "expect: {json: {'$..*..*..*..*..*..*..*': 1}}", Reason.CONFIG_ERROR, Blame.CONFIG),
+        ("2s", "capture: {all: '$..*..*..*..*..*..*..*'}", Reason.DEADLINE_EXCEEDED, Blame.API),
+    ],
+)
+def test_a_query_without_an_end_does_not_hang(
+    server: Server, tmp_path: Path, deadline: str, member: str, reason: Reason, blame: Blame
+) -> None:
+    """However much time is left it ends, as a fault of the flow file; else with the deadline, wherever it stands."""
+    server.on("/me", Answer(200, _NESTED.encode(), [("Content-Type", "application/json")]))
+    step = f"{{step: call, url: {server.url}/me, {member}}}"
+    result = run_text(tmp_path, f"flows:\n  - name: slow\n    deadline: {deadline}\n    steps:\n      - {step}")
+    assert verdict(result)[:3] == ("call", reason, blame), result.detail
+    assert "$..*..*..*..*..*..*..*" in (result.detail or "")
+
+
+def test_sound_queries_have_the_time_they_need() -> None:
+    """On as large an answer as is read, also where they search all of it."""
+    document = {"items": [{"id": number, "name": f"n{number}", "x": {"y": number}} for number in range(12_000)]}
+    with bounded_by(lambda: 600.0):
+        assert len(find_json(parse_jsonpath("$..id"), document)) == 12_000
+        assert len(find_json(parse_jsonpath("$.items[?@.x.y >= 6000].name"), document)) == 6000

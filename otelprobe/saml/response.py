@@ -163,7 +163,8 @@ def _refuse_crowds(root: Any) -> None:
     nested = [r for r in below(root, "samlp:Response") if r is not root]
     if len(found) > 1 or nested:
         what = f"{len(found)} assertions" if len(found) > 1 else "another response"
-        raise _unverified(f"the response holds {what} inside it: an attempt at signature wrapping?")
+        detail = f"the response holds {what} inside it: an attempt at signature wrapping?"
+        raise CheckFailed(Reason.SAML_SIGNATURE_WRAPPED, detail)
 
 
 def _status(root: Any) -> Iterator[str]:

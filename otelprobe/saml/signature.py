@@ -71,7 +71,8 @@ def verify(element: Any, certificates: Sequence[bytes], what: str) -> Verified:
     """Verify the signature that an element carries over itself, by the first of these certificates (DER) that fits.
 
     CheckFailed(saml_certificate_unknown) if it was made with another certificate, which it names; CheckFailed
-    (saml_signature_invalid) if it is bad in any other way; CheckFailed(alg_unsupported) if it cannot be checked here.
+    (saml_signature_wrapped) if it is over something else; CheckFailed(saml_signature_invalid) if it is bad in any other
+    way; CheckFailed(alg_unsupported) if it cannot be checked here.
     The dates of a certificate are not looked at: the caller knows what follows from them.
     """
     copy = alone(element)
@@ -113,7 +114,7 @@ def _check_reference(copy: Any, signature: Any, what: str) -> None:
     own = copy.get("ID")
     if len(references) != 1 or own is None or references[0].get("URI") not in {"", f"#{own}"}:
         detail = f"the signature of {what} is over something else: an attempt at signature wrapping?"
-        raise CheckFailed(Reason.SAML_SIGNATURE_INVALID, detail)
+        raise CheckFailed(Reason.SAML_SIGNATURE_WRAPPED, detail)
     transforms = {t.get("Algorithm") for t in below(references[0], "ds:Transform")}
     if not transforms <= _TRANSFORMS:
         raise CheckFailed(Reason.SAML_SIGNATURE_INVALID, f"the signature of {what} transforms what it signs")
@@ -149,7 +150,7 @@ def _signed_by(copy: Any, der: bytes) -> Any:
 def _check_signed(signed: Any, copy: Any, what: str) -> None:
     if signed.tag != copy.tag or signed.get("ID") != copy.get("ID"):
         detail = f"the signature of {what} is over another element: an attempt at signature wrapping?"
-        raise CheckFailed(Reason.SAML_SIGNATURE_INVALID, detail)
+        raise CheckFailed(Reason.SAML_SIGNATURE_WRAPPED, detail)
 
 
 def _weaknesses(signature: Any, method: "SignatureMethod", der: bytes) -> Iterator[str]:

@@ -16,7 +16,7 @@ NAMESPACES = {
     "xenc": "http://www.w3.org/2001/04/xmlenc#",
     "xenc11": "http://www.w3.org/2009/xmlenc11#",
 }
-_DOCTYPE = b"<!DOCTYPE"
+_DOCTYPE, _ENTITY = b"<!DOCTYPE", b"<!ENTITY"
 
 
 def etree() -> Any:
@@ -31,20 +31,28 @@ def etree() -> Any:
 
 
 def parse(data: bytes, reason: Reason, what: str) -> Any:
-    """Give the root of a document; CheckFailed(`reason`) if it has a DTD or is no XML. Comments are left out.
+    """Give the root of a document; CheckFailed(`reason`) if it is no XML. Comments are left out.
 
-    A DTD is refused before anything is parsed: whatever it declares is neither expanded nor fetched.
+    A DTD is refused before anything is parsed, as xml_dtd_forbidden, or xml_entities_forbidden if it declares any:
+    they are neither expanded nor fetched.
     """
     library = etree()
-    if _DOCTYPE in data.replace(b"\0", b"").upper():
-        raise CheckFailed(reason, f"{what} has a DTD, which SAML has no use for: it was not read")
+    plain = data.replace(b"\0", b"").upper()
+    if _DOCTYPE in plain:
+        raise _forbidden(what, entities=_ENTITY in plain)
     try:
         root = library.fromstring(data, parser=parser())
     except (library.LxmlError, ValueError):
         raise CheckFailed(reason, f"{what} is no well-formed XML, or nests too deeply") from None
     if root.getroottree().docinfo.doctype:
-        raise CheckFailed(reason, f"{what} has a DTD, which SAML has no use for: it was not read")
+        raise _forbidden(what, entities=bool(root.getroottree().docinfo.internalDTD.entities()))
     return root
+
+
+def _forbidden(what: str, *, entities: bool) -> CheckFailed:
+    if entities:
+        return CheckFailed(Reason.XML_ENTITIES_FORBIDDEN, f"{what} declares entities in a DTD: it was not read")
+    return CheckFailed(Reason.XML_DTD_FORBIDDEN, f"{what} has a DTD, which SAML has no use for: it was not read")
 
 
 def parser() -> Any:

@@ -61,7 +61,7 @@ class Authorize(BrowsableStep):
             *(Reason.LOGIN_FORM_NOT_FOUND, Reason.LOGIN_REJECTED, Reason.MFA_CHALLENGE, Reason.BOT_CHALLENGE),
             *(Reason.STATE_MISMATCH, Reason.ISSUER_PARAM_MISMATCH, Reason.CODE_MISSING, Reason.LOGIN_REQUIRED),
             *(Reason.ACCESS_DENIED, Reason.CONSENT_REQUIRED, Reason.INVALID_REQUEST, Reason.IDP_HTTP_5XX),
-            *(Reason.REDIRECT_LOOP, Reason.REDIRECT_UNEXPECTED, Reason.WAF_BLOCKED),
+            *(Reason.REDIRECT_LOOP, Reason.REDIRECT_UNEXPECTED, Reason.WAF_BLOCKED, Reason.JAVASCRIPT_REQUIRED),
         }
     )
 
@@ -208,7 +208,7 @@ class Authorize(BrowsableStep):
 
     def _blamed(self, failed: CheckFailed) -> CheckFailed:
         """Blame the provider for a page where `prompt: none` allows none (OpenID Connect Core, section 3.1.2.1)."""
-        pages = {Reason.LOGIN_REQUIRED, Reason.LOGIN_FORM_NOT_FOUND}
+        pages = {Reason.LOGIN_REQUIRED, Reason.LOGIN_FORM_NOT_FOUND, Reason.JAVASCRIPT_REQUIRED}
         if self.prompt != "none" or failed.reason not in pages or isinstance(failed, StepFailed):
             return failed
         detail = f"prompt is none, and the provider shows a page all the same: {failed.detail}"

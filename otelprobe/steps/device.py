@@ -39,6 +39,7 @@ class Device(BrowsableStep):
         {
             *(Reason.CODE_MISSING, Reason.EXPIRES_IN_INVALID, Reason.INVALID_CLIENT, Reason.UNAUTHORIZED_CLIENT),
             *(Reason.IDP_HTTP_5XX, Reason.LOGIN_FORM_NOT_FOUND, Reason.LOGIN_REJECTED, Reason.MFA_CHALLENGE),
+            *(Reason.JAVASCRIPT_REQUIRED, Reason.REDIRECT_LOOP),
         }
     )
 

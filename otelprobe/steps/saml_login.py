@@ -58,7 +58,8 @@ class SamlLogin(ServiceProviderStep):
             *(Reason.LOGIN_FORM_NOT_FOUND, Reason.LOGIN_REJECTED, Reason.MFA_CHALLENGE, Reason.BOT_CHALLENGE),
             *(Reason.LOGIN_REQUIRED, Reason.INVALID_REQUEST, Reason.IDP_HTTP_5XX, Reason.ASSERTION_FAILED),
             *(Reason.REDIRECT_LOOP, Reason.REDIRECT_UNEXPECTED, Reason.WAF_BLOCKED, Reason.TOKEN_MISSING),
-            *(Reason.API_REJECTS_VALID_TOKEN, Reason.API_UNAVAILABLE),
+            *(Reason.API_REJECTS_VALID_TOKEN, Reason.API_UNAVAILABLE, Reason.JAVASCRIPT_REQUIRED),
+            *(Reason.SAML_SIGNATURE_WRAPPED, Reason.XML_DTD_FORBIDDEN, Reason.XML_ENTITIES_FORBIDDEN),
         }
     )
 

@@ -44,6 +44,7 @@ class SamlMetadata(Step):
         {
             *(Reason.SAML_METADATA_INVALID, Reason.SAML_SIGNATURE_INVALID, Reason.SAML_CERTIFICATE_UNKNOWN),
             *(Reason.CERTIFICATE_EXPIRED, Reason.RESPONSE_TOO_LARGE, Reason.IDP_HTTP_4XX, Reason.IDP_HTTP_5XX),
+            *(Reason.XML_DTD_FORBIDDEN, Reason.XML_ENTITIES_FORBIDDEN, Reason.SAML_SIGNATURE_WRAPPED),
         }
     )
     default_redirects: ClassVar[Redirects] = Redirects.SAME_ORIGIN

@@ -281,7 +281,7 @@ def test_a_page_that_needs_javascript(pages: Pages) -> None:
     """A page without a form whose scripts would make one: it is said that a browser is what is wanted."""
     pages.bench.server.on("/login", page("<div id=root></div><script src=app.js></script>"))
     result = pages.bench.run(step())
-    assert verdict(result) == (Reason.LOGIN_FORM_NOT_FOUND, *CONFIG)
+    assert verdict(result) == (Reason.JAVASCRIPT_REQUIRED, *CONFIG)
     assert result.detail == "the page has no form: it seems to be made by JavaScript, which takes a browser"
 
 
@@ -296,9 +296,9 @@ OTP = "<form method=post><input name=otp></form>"
         (page("", 429), Reason.IDP_RATE_LIMITED, EDGE),
         (page("", 404), Reason.IDP_HTTP_4XX, PROVIDER),
         (page("nothing"), Reason.LOGIN_FORM_NOT_FOUND, CONFIG),
-        (page("<div id=root></div><script src=app.js></script>"), Reason.LOGIN_FORM_NOT_FOUND, CONFIG),
+        (page("<div id=root></div><script src=app.js></script>"), Reason.JAVASCRIPT_REQUIRED, CONFIG),
         (page("<form><input name=q><input name=r></form>"), Reason.LOGIN_FORM_NOT_FOUND, CONFIG),
-        (page(FORM.replace("method=post", "")), Reason.LOGIN_FORM_NOT_FOUND, CONFIG),
+        (page(FORM.replace("method=post", "")), Reason.JAVASCRIPT_REQUIRED, CONFIG),
         (Answer(200, b"%PDF", [("Content-Type", "application/pdf")]), Reason.LOGIN_FORM_NOT_FOUND, CONFIG),
         (as_json({"error": "invalid_client"}, 401), Reason.INVALID_CLIENT, CONFIG),
         (as_json({"error": "Client not found."}, 404), Reason.IDP_HTTP_4XX, PROVIDER),

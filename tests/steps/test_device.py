@@ -174,7 +174,7 @@ def test_a_page_that_refuses(device: Bench, done: Answer, reason: Reason, whose:
 def test_a_page_without_a_form(device: Bench) -> None:
     """Nothing was sent, so nothing was completed."""
     device.server.on("/device", Answer(200, b"<html><script>app()</script>", HTML))
-    assert verdict(device.run(person())) == (Reason.LOGIN_FORM_NOT_FOUND, *CONFIG)
+    assert verdict(device.run(person())) == (Reason.JAVASCRIPT_REQUIRED, *CONFIG)
 
 
 def waits(device: Bench, *steps: Device | Token) -> FlowResult:
