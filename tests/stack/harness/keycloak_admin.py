@@ -35,6 +35,10 @@ class Admin:
         self._call("POST", "", realm(name, **settings))
         return self._keycloak.issuer(name)
 
+    def make_client(self, name: str, **client: object) -> None:
+        """Register a client in a realm."""
+        self._call("POST", f"/{name}/clients", client)
+
     def change_realm(self, name: str, **settings: object) -> None:
         """Change settings of a realm."""
         self._call("PUT", f"/{name}", settings)

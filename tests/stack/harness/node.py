@@ -12,7 +12,7 @@ from tests.stack.harness.process import Process
 _NPM_CI = ("npm", "ci", "--no-audit", "--no-fund", "--ignore-scripts", "--loglevel=error")
 _READY_SECONDS = 60.0
 STACK = Path(__file__).resolve().parents[1]
-FOLDERS = tuple(STACK / name for name in ("oidc_provider", "express", "validators", "queries", "schemas"))
+FOLDERS = tuple(STACK / name for name in ("oidc_provider", "express", "validators", "queries", "schemas", "saml_sp"))
 
 
 def installed(source: Path) -> Path:
