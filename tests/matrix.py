@@ -14,7 +14,7 @@ from pathlib import Path
 from otelprobe.result import CaseResult
 
 FILE = Path(__file__).resolve().parents[1] / "docs" / "matrix.json"
-PROVIDERS, APIS = "provider", "api"
+PROVIDERS, APIS, SERVICE_PROVIDERS = "provider", "api", "service_provider"
 
 
 def cells(found: Iterable[CaseResult]) -> dict[str, str]:
