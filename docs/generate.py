@@ -79,18 +79,21 @@ _MATRIX_INTRO = """\
 # What servers do with bad credentials
 
 Each cell was found by otelprobe, and by requests that the test made by hand; both must agree. `WRITE_MATRIX=1` with the tests
-`tests/stack/test_reject_servers.py` and `tests/stack/test_reject_apis.py` writes the cells anew. An empty cell: the case cannot be
-made there. The cases stand in [cases.md](cases.md).
+`tests/stack/test_reject_*.py` and `tests/test_reject_matrix.py` writes the cells anew. An empty cell: the case cannot be made there. The cases stand in [cases.md](cases.md).
 
 - Servers as they are set up in the tests, not all that they can be: Keycloak 26 in development mode, oidc-provider 9, services behind
   libraries that check signature, issuer, audience and times.
 - A JWT that a service verifies by itself is taken until it ends, revoked or not. oidc-provider revokes no JWTs.
 - oidc-provider takes DPoP proofs of any time as long as their nonce is fresh, as RFC 9449 allows.
+- At a service provider `refused` also stands for a wrapped response, or a name with a comment, that was taken for whom it was signed for.
+- node-saml compares neither the address that a response is for (`Destination`, `Recipient`) with its own. samlify leaves `InResponseTo`, audience, replay and the address
+  to the application; 2.8 read a name up to a comment in it.
 - Keycloak's userinfo takes the token in a form, as OpenID Connect allows, and answers preflights of any origin.
 """
 _TABLES: Mapping[str, str] = {
     "provider": "Identity providers: the step reject_at_provider",
     "api": "APIs: the step reject",
+    "service_provider": "SAML service providers: the step saml_reject",
 }
 
 _CATALOGUES: Mapping[str, Mapping[str, Case[Any, Any]]] = {

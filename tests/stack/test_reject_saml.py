@@ -1,14 +1,17 @@
-"""Bad responses to real SAML service providers: what the step says of each is what the service provider does with the test's own."""
+"""Bad responses to real SAML service providers: what the step says of each is what the service provider does with the test's own.
+
+The identity provider is the kit's, as any other would do: what is tried here is who has to judge its responses.
+"""
 
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
-import requests
 import yaml
-from lxml import etree
 
 from otelprobe.clock import SystemClock
 from otelprobe.config.load import load
@@ -19,126 +22,77 @@ from otelprobe.rejection.saml_cases import SAML_CASES
 from otelprobe.result import StepResult
 from otelprobe.run import Tools, run_flow
 from otelprobe.state import Memory, State
+from tests.conftest import Server
 from tests.matrix import SERVICE_PROVIDERS, cells, compare, hold
-from tests.stack.harness import keycloak as kc
+from tests.saml_kit import NAME_ID, PASSWORD, SP, Shape, pair
+from tests.saml_sp import ObligingIdp
 from tests.stack.harness.keycloak_admin import Admin
 from tests.stack.harness.node import STACK, Told, script
-from tests.stack.saml_by_hand import SamlByHand
+from tests.stack.saml_by_hand import EVE, SamlByHand
 from tests.stack.servers import Keycloaks
-from tests.stack.test_keycloak_people import _user as person
 
-ENTITY, OTHER = "https://sp.example.com", "https://other.example.com"
-PERSON = ("ann", kc.PASSWORD)
-SIGNS: Mapping[str, Mapping[str, str]] = {
-    "assertion": {"saml.assertion.signature": "true", "saml.server.signature": "false"},
-    "both": {"saml.assertion.signature": "true", "saml.server.signature": "true"},
-}
+OTHER = "https://other.example.com"
+LIVES, SOON = 600.0, 2.0
+"""Seconds until a response ends: a good one, and one that is kept until then."""
+
 HOW: Mapping[str, Mapping[str, object]] = {
     "node-saml": {"kind": "node-saml"},
     "node-saml, audience unchecked": {"kind": "node-saml", "check_audience": False},
+    "node-saml, expiry unchecked": {"kind": "node-saml", "check_expiry": False},
     "node-saml, InResponseTo unchecked": {"kind": "node-saml", "check_request": False},
     "samlify": {"kind": "samlify"},
     "samlify 2.8": {"kind": "samlify-old"},
 }
-"""Service providers by the name of their column."""
-
-
-def _client(entity: str, *acs: str, signs: str = "assertion", **attributes: str) -> dict[str, Any]:
-    how = {
-        **SIGNS[signs],
-        "saml.client.signature": "false",
-        "saml.signature.algorithm": "RSA_SHA256",
-        "saml.authnstatement": "true",
-        "saml_force_name_id_format": "false",
-        "saml_name_id_format": "username",
-        **attributes,
-    }
-    return {
-        "clientId": entity,
-        "protocol": "saml",
-        "enabled": True,
-        "redirectUris": list(acs),
-        "attributes": how,
-        "protocolMappers": [MAIL],
-    }
-
-
-MAIL: Mapping[str, object] = {
-    "name": "mail",
-    "protocol": "saml",
-    "protocolMapper": "saml-user-property-mapper",
-    "config": {"user.attribute": "email", "attribute.name": "mail", "attribute.nameformat": "Basic"},
-}
-
-
-@pytest.fixture(scope="module")
-def admin(keycloaks: Keycloaks) -> Iterator[Admin]:
-    """Give the administrator."""
-    found = Admin(keycloaks.get())
-    yield found
-    found.close()
-
-
-class Upstream:
-    """A realm that people log in at, whose clients are the service providers."""
-
-    def __init__(self, admin: Admin) -> None:
-        self.admin, self.number = admin, 0
-        self.issuer = admin.make_realm("upstream", users=[person("ann"), person("eve")])
-        self.sso = f"{self.issuer}/protocol/saml"
-        self.metadata = admin.get(f"{self.sso}/descriptor").decode()
-        self.certificate = next(etree.fromstring(self.metadata.encode()).iter("{*}X509Certificate")).text
-
-    def register(self, acs: str, **settings: Any) -> tuple[str, str]:
-        """Register a service provider, and another with the same address; give both names."""
-        self.number += 1
-        names = (f"{ENTITY}/{self.number}", f"{OTHER}/{self.number}")
-        for name in names:
-            self.admin.make_client("upstream", **_client(name, acs, f"{acs}/other", **settings))
-        return names
-
-
-@pytest.fixture(scope="module")
-def upstream(admin: Admin) -> Upstream:
-    """Give the identity provider."""
-    return Upstream(admin)
+"""Service providers on Node, by the name of their column."""
 
 
 @pytest.fixture(autouse=True)
 def _secrets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KEYCLOAK_PASSWORD", kc.PASSWORD)
-    monkeypatch.setenv("RETAIN", "retain-key")
+    monkeypatch.setenv("SAML_PASSWORD", PASSWORD)
+    monkeypatch.setenv("RETAIN", "key-to-retain-with")
 
 
-def run(folder: Path, upstream: Upstream, **members: object) -> StepResult:
-    """Run metadata and the step until every case has had its turn."""
+@pytest.fixture
+def idp(server: Server) -> ObligingIdp:
+    """Give an identity provider that signs assertion and response."""
+    return ObligingIdp(server, Shape(sign=("response", "assertion"), ends=LIVES))
+
+
+def run(folder: Path, idp: ObligingIdp, **members: object) -> StepResult:
+    """Run metadata and the step until every case has had its turn: at first a response is kept that ends soon."""
     step = {
         "step": "saml_reject",
         "username": "ann",
-        "password": {"env": "KEYCLOAK_PASSWORD"},
-        "decoy_name": "eve",
+        "password": {"env": "SAML_PASSWORD"},
+        "decoy_name": EVE,
+        "retain_key": {"env": "RETAIN"},
+        "leeway": "0s",
         "max_logins": 99,
         "every": "1ms",
         "allow_intrusive": True,
         "intrusive_hosts": ["127.0.0.1"],
         **members,
     }
-    metadata = {"step": "saml_metadata", "url": f"{upstream.sso}/descriptor", "entity_id": upstream.issuer}
-    flow = {"name": "matrix", "deadline": "120s", "steps": [metadata, {k: v for k, v in step.items() if v is not None}]}
-    (folder / "flow.yaml").write_text(yaml.safe_dump({"flows": [flow]}), "utf-8")
-    (plan,) = build(load([folder / "flow.yaml"]))
-    result = run_flow(plan, Tools(http=LiveHttp(SystemClock()), state=State(folder / "state"), memory=Memory()))
-    assert result.steps[0].outcome is Outcome.PASS, result.detail
+    state, memory = State(folder / "state"), Memory()
+    for cases, lives in ((["saml_expired"], SOON), (["all"], LIVES)):
+        idp.shape = replace(idp.shape, ends=lives)
+        metadata = {"step": "saml_metadata", "url": f"{idp.server.url}/metadata", "entity_id": idp.entity_id}
+        flow = {"name": "matrix", "deadline": "120s", "steps": [metadata, {**step, "cases": cases}]}
+        (folder / "flow.yaml").write_text(yaml.safe_dump({"flows": [flow]}), "utf-8")
+        (plan,) = build(load([folder / "flow.yaml"]))
+        result = run_flow(plan, Tools(http=LiveHttp(SystemClock()), state=state, memory=memory))
+        assert result.steps[0].outcome is Outcome.PASS, result.detail
+        time.sleep(SOON if lives == SOON else 0)
     return result.steps[-1]
 
 
-def service(folder: Path, upstream: Upstream, entity: str, **settings: object) -> Told:
+def service(folder: Path, idp: ObligingIdp, **settings: object) -> Told:
     """Start a service provider on Node; the caller stops it."""
     config = {
-        "entity_id": entity,
-        "sso_url": upstream.sso,
-        "certificate": upstream.certificate,
-        "metadata": upstream.metadata,
+        "entity_id": SP,
+        "sso_url": f"{idp.server.url}/sso",
+        "certificate": pair().pem,
+        "metadata": idp.metadata(),
         "want_assertion_signed": True,
         "want_response_signed": False,
         "check_audience": True,
@@ -151,28 +105,68 @@ def service(folder: Path, upstream: Upstream, entity: str, **settings: object) -
 
 
 @pytest.mark.parametrize("how", HOW)
-def test_service_providers_on_node(upstream: Upstream, how: str, tmp_path: Path) -> None:
+def test_service_providers_on_node(idp: ObligingIdp, how: str, tmp_path: Path) -> None:
     """Set up right, and with a check left out; what an old release takes is found too."""
-    number = upstream.number + 1
-    with service(tmp_path, upstream, f"{ENTITY}/{number}", **HOW[how]) as sp:
+    with service(tmp_path, idp, **HOW[how]) as sp:
         url = str(sp.told["url"])
-        entity, other = upstream.register(f"{url}/acs")
-        row = run(
-            tmp_path,
-            upstream,
-            sp_entity_id=entity,
-            acs_url=f"{url}/acs",
-            start_url=f"{url}/login",
-            url=f"{url}/me",
-            identity="$.user",
-            other_sp_entity_id=other,
-            other_acs_url=f"{url}/acs/other",
-        )
-        verdicts = cells(row.cases)
-        print(how, row.reason, row.detail, row.warnings, {c.case: (c.accepted, c.status) for c in row.cases})
+        members = {
+            "sp_entity_id": SP,
+            "acs_url": f"{url}/acs",
+            "start_url": f"{url}/login",
+            "url": f"{url}/me",
+            "identity": "$.user",
+            "other_sp_entity_id": OTHER,
+            "other_acs_url": f"{url}/other",
+        }
+        row = run(tmp_path, idp, **members)
         assert row.reason in {None, Reason.REJECTION_ACCEPTED}, row.detail
-        others = {"audience": other, "destination": f"{url}/acs/other"}
-        hand = SamlByHand(f"{url}/login", f"{url}/acs", upstream.sso, entity, PERSON, f"{url}/me", others)
+        verdicts = cells(row.cases)
+        others = {"audience": OTHER, "destination": f"{url}/other"}
+        hand = SamlByHand(idp, f"{url}/login", f"{url}/acs", SP, ("ann", PASSWORD), NAME_ID, f"{url}/me", others)
         compare(verdicts, hand.truth)
-    assert set(verdicts) == set(SAML_CASES) - {"saml_expired", "saml_wrapped_response", "saml_wrapped_beside"}
+        assert hand.post(hand.log_in())[1] == NAME_ID
+    assert set(verdicts) == set(SAML_CASES)
     hold(SERVICE_PROVIDERS, f"Node: {how}", verdicts)
+
+
+@pytest.fixture
+def broker(keycloaks: Keycloaks, idp: ObligingIdp) -> str:
+    """Give the issuer of a Keycloak realm that lets people log in at the identity provider, and takes what it says there."""
+    config = {
+        "singleSignOnServiceUrl": f"{idp.server.url}/sso",
+        "idpEntityId": idp.entity_id,
+        "entityId": SP,
+        "signingCertificate": pair().base64,
+        "validateSignature": "true",
+        "wantAssertionsSigned": "true",
+        "postBindingResponse": "true",
+        "postBindingAuthnRequest": "false",
+        "nameIDPolicyFormat": "urn:oasis:names:tc:SAML:2.0:nameid-format:unspecified",
+        "allowedClockSkew": "0",
+        "syncMode": "IMPORT",
+    }
+    upstream = {"alias": "upstream", "providerId": "saml", "enabled": True, "trustEmail": True, "config": config}
+    app = {"clientId": "app", "publicClient": True, "redirectUris": ["https://app.example.com/cb"]}
+    admin = Admin(keycloaks.get())
+    issuer = admin.make_realm("broker", identityProviders=[upstream], clients=[app])
+    admin.close()
+    return issuer
+
+
+def test_keycloak_as_a_broker(broker: str, idp: ObligingIdp, tmp_path: Path) -> None:
+    """It has no page that a session alone opens: the answer to the response tells."""
+    acs = f"{broker}/broker/upstream/endpoint"
+    asked = {"client_id": "app", "redirect_uri": "https://app.example.com/cb", "response_type": "code"}
+    start = f"{broker}/protocol/openid-connect/auth?{urlencode({**asked, 'scope': 'openid', 'kc_idp_hint': 'upstream'})}"
+    others = {"audience": OTHER, "destination": f"{acs}/other"}
+    members = {"sp_entity_id": SP, "acs_url": acs, "start_url": start}
+    more = {"other_sp_entity_id": OTHER, "other_acs_url": others["destination"]}
+    row = run(tmp_path, idp, **members, **more)
+    print(row.reason, row.detail, [(c.case, c.accepted, c.status) for c in row.cases])
+    assert row.reason in {None, Reason.REJECTION_ACCEPTED}, row.detail
+    verdicts = cells(row.cases)
+    hand = SamlByHand(idp, start, acs, SP, ("ann", PASSWORD), NAME_ID, None, others)
+    compare(verdicts, hand.truth)
+    assert hand.post(hand.log_in())[1] == NAME_ID
+    assert set(verdicts) == set(SAML_CASES) - {"saml_comment_in_name"}
+    hold(SERVICE_PROVIDERS, "Keycloak: identity broker", verdicts)
