@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from tests import test_nanoidp as nano
+from tests import test_nanoidp_login as nano_login
 from tests import test_pytest_iam as canaille
 from tests.matrix import PROVIDERS, compare, hold
 from tests.matrix_flows import found
+from tests.person_by_hand import CODES, PersonByHand
 from tests.provider_by_hand import ByHand
 
 SECRET = {"client_id": "otelprobe", "client_secret": {"env": "CLIENT_SECRET"}}
@@ -49,3 +51,21 @@ def test_nanoidp(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     finally:
         idp.stop()
     hold(PROVIDERS, "On Python: nanoidp, weak", verdicts)
+
+
+def test_nanoidp_strict(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The profile of OAuth 2.1, with people who log in."""
+    monkeypatch.setenv("CLIENT_SECRET", nano.SECRET)
+    monkeypatch.setenv("PASSWORD", nano.PASSWORD)
+    idp = nano_login.with_pages(tmp_path / "idp", "oauth21").wait()
+    uri, ann = nano_login.CALLBACK, {"username": "ann", "password": {"env": "PASSWORD"}}
+    try:
+        logins = [{"step": "authorize", "name": f"login{n}", "redirect_uri": uri, **ann} for n in range(5)]
+        token = {"step": "token", "grant": "authorization_code", "use": "login4"}
+        step = {**REJECT, "redirect_uri": uri, "codes": [f"login{n}" for n in range(4)]}
+        verdicts = found(tmp_path, {"issuer": idp.issuer, **SECRET}, *logins, token, step, cases=CODES)
+        user = ("ann", nano.PASSWORD)
+        compare(verdicts, PersonByHand(idp.issuer, "otelprobe", nano.SECRET, redirect=uri, user=user).truth)
+    finally:
+        idp.stop()
+    hold(PROVIDERS, "On Python: nanoidp, strict", verdicts)

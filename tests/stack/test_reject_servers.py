@@ -1,20 +1,16 @@
 """Bad requests to real providers: what the step says of each is what the provider does with the test's own."""
 
 import json
-import re
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urljoin, urlsplit
 
 import pytest
-import requests
 
 from otelprobe.tokens import public_jwk
 from tests.matrix import PROVIDERS, compare, hold
 from tests.matrix_flows import found
+from tests.person_by_hand import CODES, PersonByHand
 from tests.provider_by_hand import ByHand, stranger
 from tests.signing_kit import pem
 from tests.stack import test_oidc_provider_machine as machine
@@ -185,62 +181,6 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Provider]:
     running.stop()
 
 
-class Person(ByHand):
-    """A client whose user logs in at the pages of oidc-provider."""
-
-    def code(self) -> dict[str, str]:
-        """Log in and agree; give the form of a good exchange."""
-        verifier = "v" * 50
-        challenge = urlsafe_b64encode(sha256(verifier.encode()).digest()).rstrip(b"=").decode()
-        self.http.cookies.clear()
-        answer = self.authorize(URI, prompt="", code_challenge=challenge)
-        while not answer.headers.get("Location", "").startswith(URI):
-            here = answer.headers.get("Location")
-            if here is not None:
-                answer = self.http.get(urljoin(self.issuer, here), allow_redirects=False, timeout=30)
-                continue
-            (action,) = re.findall(r'action="([^"]+)"', answer.text)[:1]
-            (prompt,) = re.findall(r'name="prompt" value="(\w+)"', answer.text)
-            form = {"prompt": prompt, "login": "ann", "password": "any"}
-            answer = self.http.post(urljoin(self.issuer, action), data=form, allow_redirects=False, timeout=30)
-        (code,) = parse_qs(urlsplit(answer.headers["Location"]).query)["code"]
-        return {"grant_type": "authorization_code", "code": code, "redirect_uri": URI, "code_verifier": verifier}
-
-    def exchange(self, form: Mapping[str, str]) -> requests.Response:
-        """Turn a code into tokens."""
-        return self.post("token", form, (self.client, self.secret))
-
-    def good(self) -> dict[str, Any]:
-        """Give the answer to a good exchange."""
-        answer = self.exchange(self.code())
-        assert answer.ok, answer.text
-        self.asked = {"grant_type": "refresh_token", "refresh_token": answer.json()["refresh_token"]}
-        return dict(answer.json())
-
-    def truth(self, case: str) -> str:
-        """Give what becomes of a case; one at the token endpoint has a session of its own."""
-        self.good()
-        return super().truth(case)
-
-    def _wrong_verifier(self) -> tuple[int, bool]:
-        return self._asked_for(self.exchange({**self.code(), "code_verifier": "w" * 50}))
-
-    def _missing_verifier(self) -> tuple[int, bool]:
-        form = {n: v for n, v in self.code().items() if n != "code_verifier"}
-        return self._asked_for(self.exchange(form))
-
-    def _other_redirect_uri(self) -> tuple[int, bool]:
-        return self._asked_for(self.exchange({**self.code(), "redirect_uri": "https://elsewhere.invalid/"}))
-
-    def _code_reused(self) -> tuple[int, bool]:
-        form = self.code()
-        assert self.exchange(form).ok
-        return self._asked_for(self.exchange(form))
-
-
-CODES = ("wrong_verifier", "missing_verifier", "other_redirect_uri", "code_reused")
-
-
 def test_oidc_provider_and_people(pages: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Codes, verifiers, redirect URIs, and a session that is refreshed between bad requests."""
     monkeypatch.setenv("CLIENT_SECRET", people.SECRET)
@@ -251,5 +191,17 @@ def test_oidc_provider_and_people(pages: Provider, tmp_path: Path, monkeypatch: 
     step = {**REJECT, "cases": cases, "redirect_uri": URI, "codes": [f"login{n}" for n in range(4)]}
     token = {"step": "token", "grant": "authorization_code", "use": "login4"}
     verdicts = found(tmp_path, idp, *logins, token, step, cases=(*CODES, "unknown_grant", "redirect_fragment"))
-    compare(verdicts, Person(pages.issuer, "webapp", people.SECRET, redirect=URI).truth)
+    compare(verdicts, PersonByHand(pages.issuer, "webapp", people.SECRET, redirect=URI).truth)
     hold(PROVIDERS, "oidc-provider, people", verdicts)
+
+
+def test_keycloak_and_people(issuer: str, tmp_path: Path) -> None:
+    """Codes and verifiers at the pages of Keycloak."""
+    idp = {"issuer": issuer, "client_id": "plain", **SECRET, "http": {"timeout": "30s"}}
+    log_in = {"step": "authorize", "redirect_uri": URI, "username": "ann", "password": {"env": "PASSWORD"}}
+    logins = [{**log_in, "name": f"login{n}"} for n in range(5)]
+    step = {**REJECT, "cases": ["N20"], "redirect_uri": URI, "codes": [f"login{n}" for n in range(4)]}
+    token = {"step": "token", "grant": "authorization_code", "use": "login4"}
+    verdicts = found(tmp_path, idp, *logins, token, step, cases=(*CODES, "without_pkce", "plain_pkce"))
+    compare(verdicts, PersonByHand(issuer, "plain", kc.SECRET, redirect=URI, user=("ann", kc.PASSWORD)).truth)
+    hold(PROVIDERS, "Keycloak, people", verdicts)
