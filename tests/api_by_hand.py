@@ -2,6 +2,7 @@
 
 import hmac
 import json
+import time
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -53,6 +54,9 @@ class ApiByHand:
         self.header, self.claims = json.loads(_bytes(self.head)), json.loads(_bytes(self.body))
         self.http = requests.Session()
         self.http.trust_env = False
+        self._know_keys()
+
+    def _know_keys(self) -> None:
         rsa_key = self.jwk["kty"] == "RSA"
         self.alg = "RS256" if rsa_key else "ES256"
         self.stranger: Any = (
@@ -137,7 +141,8 @@ class ApiByHand:
         return _b64(bytes(signature))
 
     def _signed(self, headers: Mapping[str, Any], **claims: object) -> str:
-        return jwt.encode({**self.claims, **claims}, self.stranger, self.alg, headers=dict(headers))
+        named = {name: value for name, value in headers.items() if value is not None}
+        return jwt.encode({**self.claims, **claims}, self.stranger, self.alg, headers=named)
 
     def _shown(self) -> dict[str, Any]:
         family = jwt.algorithms.RSAAlgorithm if self.alg == "RS256" else jwt.algorithms.ECAlgorithm
@@ -165,3 +170,41 @@ class ApiByHand:
         return (
             json.dumps(dict(self.jwk), separators=(",", ":")).encode() if form == "jwk" else write(Encoding.DER, SPKI)
         )
+
+
+@dataclass
+class SharedByHand(ApiByHand):
+    """An API whose tokens are signed with a shared secret (HS256), and stand in `Authorization` as they are."""
+
+    secret: str = ""
+
+    def _know_keys(self) -> None:
+        self.alg, self.stranger = "HS256", "a stranger's secret of more than thirty-two bytes"
+
+    def _bearing(self, token: str) -> requests.Response:
+        return self._send("GET", headers={"Authorization": token})
+
+    def _token(self, case: str) -> str:
+        if case == "inline_key":
+            key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+            shown = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(key.public_key()))
+            return jwt.encode(self.claims, key, "RS256", headers={"jwk": shown})
+        return self._own(case) if case.startswith("signed_") or case == "unsupported_crit" else super()._token(case)
+
+    def _own(self, case: str) -> str:
+        """Sign with the API's own secret."""
+        now = int(time.time())
+        changes: Mapping[str, Mapping[str, Any]] = {
+            "signed_expired": {"iat": now - 7200, "exp": now - 3600},
+            "signed_too_early": {"nbf": now + 3600, "exp": now + 7200},
+            "signed_other_issuer": {"iss": EVIL},
+        }
+        claims = {**self.claims, **changes.get(case, {})}
+        if case == "signed_without_exp":
+            del claims["exp"]
+        alg = "HS512" if case == "signed_other_alg" else "HS256"
+        headers = {"crit": ["x"], "x": 1} if case == "unsupported_crit" else None
+        return jwt.encode(claims, self.secret, alg, headers=headers)
+
+    def _others(self) -> Mapping[str, Callable[[], requests.Response]]:
+        return {**super()._others(), "empty_token": lambda: self._bearing("")}

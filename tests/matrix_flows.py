@@ -21,8 +21,13 @@ _VERDICTS |= {Reason.REVOCATION_INEFFECTIVE, Reason.REJECTION_SERVER_ERROR}
 _TURNS = 14
 
 
-def found(folder: Path, provider: Mapping[str, Any], *steps: object, cases: tuple[str, ...] = ()) -> dict[str, str]:
-    """Run `discover`, `keys` and these steps, the last of which rejects; give its verdicts. With `cases`, only those."""
+def found(
+    folder: Path, provider: Mapping[str, Any] | None, *steps: object, cases: tuple[str, ...] = ()
+) -> dict[str, str]:
+    """Run these steps, the last of which rejects, at a provider after `discover` and `keys`; give its verdicts.
+
+    All of `cases` have to be among them.
+    """
     tried: dict[str, str] = {}
     for row in _turns(folder, provider, *steps):
         verdicts = cells(row.cases)
@@ -34,10 +39,14 @@ def found(folder: Path, provider: Mapping[str, Any], *steps: object, cases: tupl
     return tried
 
 
-def _turns(folder: Path, provider: Mapping[str, Any], *steps: object) -> Iterator[StepResult]:
-    flow = {"name": "matrix", "provider": "idp", "deadline": "60s", "steps": ["discover", "keys", *steps]}
+def _turns(folder: Path, provider: Mapping[str, Any] | None, *steps: object) -> Iterator[StepResult]:
+    flow: dict[str, Any] = {"name": "matrix", "deadline": "60s", "steps": list(steps)}
+    document: dict[str, Any] = {"flows": [flow]}
+    if provider is not None:
+        flow |= {"provider": "idp", "steps": ["discover", "keys", *steps]}
+        document["providers"] = {"idp": dict(provider)}
     path = folder / "flow.yaml"
-    path.write_text(yaml.safe_dump({"providers": {"idp": dict(provider)}, "flows": [flow]}), encoding="utf-8")
+    path.write_text(yaml.safe_dump(document), encoding="utf-8")
     (plan,) = build(load([path]))
     state, memory = State(folder / "state"), Memory()
     for _ in range(_TURNS):

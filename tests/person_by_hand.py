@@ -22,9 +22,10 @@ _SECONDS = 30
 class Loopback(DefaultCookiePolicy):
     """As in browsers, this machine is a secure place: a cookie that is marked so is sent over plain http."""
 
-    def return_ok_secure(self, cookie: Cookie, request: Any) -> bool:
-        """Send it."""
-        return True
+    def set_ok(self, cookie: Cookie, request: Any) -> bool:
+        """Take it, as one that may be sent anywhere: what requests sends is chosen by a policy of its own."""
+        cookie.secure = False
+        return super().set_ok(cookie, request)
 
 
 @dataclass

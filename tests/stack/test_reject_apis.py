@@ -1,21 +1,32 @@
 """Bad tokens for APIs behind real providers: what the step says of each is what the API does with the test's own."""
 
-from collections.abc import Iterator, Mapping
+import json
+import time
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
+from http.client import HTTPConnection
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 import pytest
+import requests
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.api_by_hand import ApiByHand
 from tests.matrix import APIS, compare, hold
 from tests.matrix_flows import found
+from tests.person_by_hand import PersonByHand
 from tests.provider_by_hand import ByHand
+from tests.stack import test_oidc_provider_people as people
 from tests.stack import validators
 from tests.stack.harness import keycloak as kc
 from tests.stack.harness import oidc_provider as op
 from tests.stack.harness.keycloak_admin import Admin
-from tests.stack.harness.oidc_provider import OidcProvider
+from tests.stack.harness.oidc_provider import OidcProvider, Provider
 from tests.stack.harness.ports import free_ports
 from tests.stack.servers import Keycloaks
 from tests.stack.test_keycloak_machine import _ORDERS as ORDERS
@@ -120,3 +131,104 @@ def test_apis_of_oidc_provider(
     verdicts = row(tmp_path, ByHand(oidc_provider.issuer, op.CLIENT, op.SECRET, asked), kind, token)
     assert "zero_signature" in verdicts
     hold(APIS, f"oidc-provider: {kind}", verdicts)
+
+
+URI = "https://app.example.com/cb"
+FLAWS = ("missing", "replayed", "twice", "wrong_method", "wrong_url", "wrong_token", "without_token", "other_key")
+PROOFS = tuple(f"proof_{flaw}" for flaw in (*FLAWS, "wrong_type", "unsigned", "old", "early", "as_bearer"))
+
+
+class Bound:
+    """A token of a person's that is bound to a key, and its use at userinfo, by hand."""
+
+    def __init__(self, issuer: str) -> None:
+        self.person = PersonByHand(issuer, "webapp", people.SECRET, redirect=URI)
+        self.key, self.url = ec.generate_private_key(ec.SECP256R1()), self.person.known["userinfo_endpoint"]
+        proof = self._proof(self.person.known["token_endpoint"], "POST", ath=None)
+        answer = self.person.post("token", self.person.code(), ("webapp", people.SECRET), DPoP=proof)
+        assert answer.json()["token_type"] == "DPoP", answer.text
+        self.access = str(answer.json()["access_token"])
+        assert self._send(self._proof()).ok
+
+    def truth(self, case: str) -> str:
+        """Give what userinfo does with this case."""
+        answer = self._offer(case)
+        return "accepted" if answer.ok else "error" if answer.status_code >= 500 else "refused"
+
+    def _offer(self, case: str) -> requests.Response:
+        bare: Mapping[str, Mapping[str, str]] = {
+            "no_token": {},
+            "garbage": {"Authorization": "DPoP garbage", "DPoP": self._proof()},
+            "empty_token": {"Authorization": "DPoP", "DPoP": self._proof()},
+            "unknown_scheme": {"Authorization": "Hocuspocus abc"},
+            "proof_as_bearer": {"Authorization": f"Bearer {self.access}"},
+        }
+        if case in bare:
+            return self.person.http.get(self.url, headers=dict(bare[case]), timeout=30)
+        if case == "proof_replayed":
+            used = self._proof()
+            assert self._send(used).ok
+            return self._send(used)
+        return self._send(*self._bad(case))
+
+    def _bad(self, case: str) -> tuple[str, ...]:
+        """Give the values of the header `DPoP`."""
+        now, other = int(time.time()), ec.generate_private_key(ec.SECP256R1())
+        made: Mapping[str, Callable[[], tuple[str, ...]]] = {
+            "proof_missing": lambda: (),
+            "proof_twice": lambda: (self._proof(), self._proof()),
+            "proof_wrong_method": lambda: (self._proof(method="PUT"),),
+            "proof_wrong_url": lambda: (self._proof("https://nowhere.invalid/"),),
+            "proof_wrong_token": lambda: (self._proof(ath="other"),),
+            "proof_without_token": lambda: (self._proof(ath=None),),
+            "proof_other_key": lambda: (self._proof(key=other),),
+            "proof_wrong_type": lambda: (self._proof(typ="at+jwt"),),
+            "proof_unsigned": lambda: (f"{self._proof().rpartition('.')[0]}.",),
+            "proof_old": lambda: (self._proof(iat=now - 3600),),
+            "proof_early": lambda: (self._proof(iat=now + 3600),),
+        }
+        return made[case]()
+
+    def _send(self, *proofs: str) -> requests.Response:
+        headers = {"Authorization": f"DPoP {self.access}"}
+        if len(proofs) < 2:
+            one = dict(zip(("DPoP",), proofs, strict=False))
+            return self.person.http.get(self.url, headers={**headers, **one}, timeout=30)
+        # A client of a higher level would join the two lines to one.
+        place = urlsplit(self.url)
+        connection = HTTPConnection(place.netloc, timeout=30)
+        connection.putrequest("GET", place.path)
+        for name, value in (*headers.items(), *(("DPoP", proof) for proof in proofs)):
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = requests.Response()
+        answer.status_code = connection.getresponse().status
+        connection.close()
+        return answer
+
+    def _proof(
+        self, url: str | None = None, method: str = "GET", *, ath: str | None = "", typ: str = "dpop+jwt", **more: Any
+    ) -> str:
+        """Sign a proof, good but for what is named."""
+        key = more.pop("key", self.key)
+        shown = json.loads(jwt.algorithms.ECAlgorithm.to_jwk(key.public_key()))
+        told = {"jti": token_hex(16), "htm": method, "htu": url or self.url, "iat": int(time.time()), **more}
+        if ath is not None:
+            told["ath"] = urlsafe_b64encode(sha256(f"{self.access}{ath}".encode()).digest()).rstrip(b"=").decode()
+        return jwt.encode(told, key, "ES256", headers={"typ": typ, "jwk": shown})
+
+
+def test_bound_tokens_at_a_userinfo(tmp_path_factory: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Proofs that break a rule of RFC 9449 each, at an API of oidc-provider's own."""
+    monkeypatch.setenv("CLIENT_SECRET", people.SECRET)
+    monkeypatch.setenv("PASSWORD", "any")
+    config = {"client": {"id": "webapp", "secret": people.SECRET}, "redirect": URI}
+    with Provider(tmp_path_factory.mktemp("people"), "people.mjs", config) as provider:
+        hand = Bound(provider.issuer)
+        idp = {"issuer": provider.issuer, "client_id": "webapp", "dpop": {}, **SECRET}
+        log_in = {"step": "authorize", "redirect_uri": URI, "username": "ann", "password": {"env": "PASSWORD"}}
+        token = {"step": "token", "grant": "authorization_code"}
+        reject = {**REJECT, "url": hand.url, "cases": ["N0", "N24"]}
+        verdicts = found(tmp_path, idp, log_in, token, reject, cases=PROOFS)
+        compare(verdicts, hand.truth)
+    hold(APIS, "oidc-provider: userinfo, DPoP", verdicts)

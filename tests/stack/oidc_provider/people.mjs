@@ -42,6 +42,7 @@ const provider = new Provider(issuer, {
   features: {
     devInteractions: { enabled: true },
     deviceFlow: { enabled: true },
+    dPoP: { enabled: true },
     pushedAuthorizationRequests: { enabled: true },
     resourceIndicators: {
       enabled: true,
