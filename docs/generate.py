@@ -79,7 +79,8 @@ _MATRIX_INTRO = """\
 # What servers do with bad credentials
 
 Each cell was found by otelprobe, and by requests that the test made by hand; both must agree. `WRITE_MATRIX=1` with the tests
-`tests/stack/test_reject_*.py` and `tests/test_reject_matrix.py` writes the cells anew. An empty cell: the case cannot be made there. The cases stand in [cases.md](cases.md).
+`tests/stack/test_reject_*.py` and `tests/test_reject_matrix.py` writes the cells anew. An empty cell: the case cannot be made there,
+or was not asked by hand. The cases stand in [cases.md](cases.md).
 
 - Servers as they are set up in the tests, not all that they can be: Keycloak 26 in development mode, oidc-provider 9, services behind
   libraries that check signature, issuer, audience and times.

@@ -39,6 +39,11 @@ def found(
     return tried
 
 
+def once(folder: Path, provider: Mapping[str, Any] | None, *steps: object) -> None:
+    """Run the steps once, whatever the last one says: what it keeps in its state is there for `found`."""
+    next(_turns(folder, provider, *steps))
+
+
 def _turns(folder: Path, provider: Mapping[str, Any] | None, *steps: object) -> Iterator[StepResult]:
     flow: dict[str, Any] = {"name": "matrix", "deadline": "60s", "steps": list(steps)}
     document: dict[str, Any] = {"flows": [flow]}

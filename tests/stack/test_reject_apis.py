@@ -4,6 +4,7 @@ import json
 import time
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from hashlib import sha256
 from http.client import HTTPConnection
 from pathlib import Path
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from tests.api_by_hand import ApiByHand
 from tests.matrix import APIS, compare, hold
-from tests.matrix_flows import found
+from tests.matrix_flows import found, once
 from tests.person_by_hand import PersonByHand
 from tests.provider_by_hand import ByHand
 from tests.stack import test_oidc_provider_people as people
@@ -131,6 +132,67 @@ def test_apis_of_oidc_provider(
     verdicts = row(tmp_path, ByHand(oidc_provider.issuer, op.CLIENT, op.SECRET, asked), kind, token)
     assert "zero_signature" in verdicts
     hold(APIS, f"oidc-provider: {kind}", verdicts)
+
+
+ELSEWHERE = ("other_token:billing", "narrow_scope", "expired")
+TOLERANCE = 6.0
+"""Seconds: express-oauth2-jwt-bearer takes a token for 5 s after its end."""
+
+
+def test_tokens_that_are_good_elsewhere(
+    oidc_provider: OidcProvider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Tokens that the provider signed: for another audience, with too little scope, and the prober's own after its end."""
+    monkeypatch.setenv("CLIENT_SECRET", op.SECRET)
+    oidc_provider.change(healthy=True)
+    hand = ByHand(oidc_provider.issuer, op.CLIENT, op.SECRET, _asked(op.RESOURCE, "orders:read"))
+    idp = {"issuer": hand.issuer, "client_id": op.CLIENT, **SECRET}
+    tokens = [
+        {"step": "token", "name": "billing", **_token(f"{op.RESOURCE}/billing", "orders:read")},
+        {"step": "token", "name": "narrow", **_token(op.RESOURCE, "orders:list")},
+        {"step": "token", "name": "token", **_token(op.RESOURCE, "orders:read")},
+    ]
+    reject = {**REJECT, "cases": ["other_token", "narrow_scope", "expired"], "tokens": ["billing"]}
+    reject |= {"narrow_token": "narrow", "leeway": "0s"}
+    with ExitStack() as running:
+        options = {
+            "issuer": hand.issuer,
+            "audience": "orders",
+            "scope": "orders:read",
+            "jwks_url": hand.known["jwks_uri"],
+        }
+        apis = {
+            kind: running.enter_context(validators.start(kind, folder=tmp_path, **options)).url
+            for kind in validators.KINDS
+        }
+        oidc_provider.change(ttl=2)
+        expired = hand.good()["access_token"]
+        for kind, url in apis.items():
+            (tmp_path / kind).mkdir()
+            once(tmp_path / kind, idp, *tokens, {**reject, "url": url})
+        oidc_provider.change(healthy=True)
+        time.sleep(2 + TOLERANCE)
+        bad = {"narrow_scope": _good(hand, op.RESOURCE, "orders:list"), "expired": expired}
+        bad["other_token:billing"] = _good(hand, f"{op.RESOURCE}/billing", "orders:read")
+        for kind, url in apis.items():
+            verdicts = found(tmp_path / kind, idp, *tokens, {**reject, "url": url}, cases=ELSEWHERE)
+            made = Tokens(hand, revocable=False)
+            assert requests.get(url, headers={"Authorization": f"Bearer {made.access}"}, timeout=30).ok
+            compare(verdicts, ApiByHand(url, made.access, made.jwk, bad).truth)
+            row = {case.partition(":")[0]: verdict for case, verdict in verdicts.items()}
+            hold(APIS, f"oidc-provider: {kind}, scope checked", row)
+
+
+def _token(resource: str, scope: str) -> dict[str, Any]:
+    return {"scope": scope, "resource": [resource]}
+
+
+def _asked(resource: str, scope: str) -> dict[str, str]:
+    return {"grant_type": "client_credentials", "scope": scope, "resource": resource}
+
+
+def _good(hand: ByHand, resource: str, scope: str) -> str:
+    return str(ByHand(hand.issuer, hand.client, hand.secret, _asked(resource, scope)).good()["access_token"])
 
 
 URI = "https://app.example.com/cb"

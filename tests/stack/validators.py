@@ -48,6 +48,7 @@ def start(
     fail_open: bool = False,
     follow: Literal["believed", "fetched"] | None = None,
     limit: int | None = None,
+    scope: str | None = None,
 ) -> Service:
     """Start a service of a kind; the caller stops it (it is a context manager). `folder` takes its files.
 
@@ -55,7 +56,7 @@ def start(
     `next_url` is called with the same token before it answers; 502 if that is no success. `keys_for_ever`: the first key
     set is kept. `pin_algorithm` False: the token's own `alg` is believed, `none` and HS with the public key included.
     `follow`: the token's `jku` or `x5u` is fetched, and with `believed` its key is used. `limit`: so many requests a minute
-    are answered (on Node only).
+    are answered (on Node only). With `scope` a token without it is answered by 403.
     `fail_open`: where the keys cannot be fetched, everybody is let in (a healthy one answers 503, express-oauth2-jwt-bearer 401).
     """
     switches = {"pin_algorithm": not pin_algorithm, "fail_open": fail_open, "follow": bool(follow)}
@@ -76,6 +77,7 @@ def start(
         "fail_open": fail_open,
         "follow": follow,
         "limit": limit,
+        "scope": scope,
     }
     own = folder / f"{kind}-{next(_number)}"
     if kind in NODE:

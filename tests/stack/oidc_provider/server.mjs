@@ -40,14 +40,15 @@ function newKeys() {
   }));
 }
 
-// A resource is named after the algorithm that signs its tokens, or `jwe` for tokens that only it can read.
+// A resource is named after the algorithm that signs its tokens, or `jwe` for tokens that only it can read; an audience other
+// than `orders` follows after a slash.
 function resourceServer(resource) {
-  const name = resource.startsWith(RESOURCES) ? resource.slice(RESOURCES.length) : '';
+  const [name, audience = 'orders'] = resource.startsWith(RESOURCES) ? resource.slice(RESOURCES.length).split('/') : [''];
   const jwt = name === 'jwe'
     ? { encrypt: { alg: 'dir', enc: 'A256GCM', key: SHARED } }
     : { sign: { alg: name } };
   if (!['RS256', 'PS256', 'ES256', 'EdDSA', 'jwe'].includes(name)) throw new errors.InvalidTarget();
-  return { scope: settings.scopes, audience: 'orders', accessTokenTTL: settings.ttl, accessTokenFormat: 'jwt', jwt };
+  return { scope: settings.scopes, audience, accessTokenTTL: settings.ttl, accessTokenFormat: 'jwt', jwt };
 }
 
 function build(issuer) {

@@ -4,7 +4,7 @@
 import { X509Certificate, createPublicKey, createSecretKey } from 'node:crypto';
 
 import express from 'express';
-import { auth } from 'express-oauth2-jwt-bearer';
+import { auth, requiredScopes } from 'express-oauth2-jwt-bearer';
 import { rateLimit } from 'express-rate-limit';
 import { UnsecuredJWT, createRemoteJWKSet, decodeProtectedHeader, errors, importX509, jwtVerify } from 'jose';
 import jsonwebtoken from 'jsonwebtoken';
@@ -135,6 +135,19 @@ function byExpressOauth2() {
   });
 }
 
+// A good token without the scope that the page wants: RFC 6750, section 3.1.
+function byScope() {
+  if (!config.scope) return (request, response, next) => next();
+  if (config.kind === 'express-oauth2-jwt-bearer') return requiredScopes(config.scope);
+  return (request, response, next) => {
+    const [, claims] = request.get('Authorization').split('.');
+    const granted = JSON.parse(Buffer.from(claims, 'base64url').toString()).scope ?? '';
+    if (granted.split(' ').includes(config.scope)) return next();
+    response.set('WWW-Authenticate', `Bearer realm="orders", error="insufficient_scope", scope="${config.scope}"`);
+    return response.status(403).json({ error: 'insufficient_scope' });
+  };
+}
+
 async function answer(request, response) {
   if (!config.next_url) return response.json({ status: 'ok', service: config.kind });
   const headers = { Authorization: request.get('Authorization') };
@@ -153,7 +166,7 @@ const validators = { jose: byJose, jsonwebtoken: byJsonwebtoken, 'express-oauth2
 const app = express();
 app.disable('x-powered-by');
 if (config.limit) app.use(rateLimit({ windowMs: 60_000, limit: config.limit }));
-app.get('/orders', validators[config.kind](), answer);
+app.get('/orders', validators[config.kind](), byScope(), answer);
 app.use((error, request, response, next) => {
   response.status(error.status ?? error.statusCode ?? 500).set(error.headers ?? {}).json({ error: error.code ?? 'error' });
 });

@@ -15,7 +15,7 @@ from typing import Any
 
 import jwt
 from authlib.integrations.flask_oauth2 import ResourceProtector
-from authlib.oauth2.rfc6750 import BearerTokenValidator, InvalidTokenError
+from authlib.oauth2.rfc6750 import BearerTokenValidator, InsufficientScopeError, InvalidTokenError
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509 import load_pem_x509_certificate
 from flask import Flask, Response, jsonify, request
@@ -148,14 +148,16 @@ def check(claims: Claims) -> None:
         raise Refused
 
 
-def validate(token: str, verify: Callable[[str, Claims], Claims]) -> None:
-    """Verify a token, its signature first."""
+def validate(token: str, verify: Callable[[str, Claims], Claims]) -> Claims:
+    """Verify a token, its signature first; give its claims."""
     header = decoded(token.partition(".")[0])
     claims = by_its_own_word(token, header) if CONFIG["pin_algorithm"] else by_the_token(token, header)
     try:
-        check(claims if claims is not None else verify(token, header))
+        claims = claims if claims is not None else verify(token, header)
+        check(claims)
     except (jwt.PyJWTError, JoseError, ValueError, KeyError) as error:
         raise Refused from error
+    return claims
 
 
 class Validator(BearerTokenValidator):  # type: ignore[misc] # Authlib has no types
@@ -164,15 +166,16 @@ class Validator(BearerTokenValidator):  # type: ignore[misc] # Authlib has no ty
     def authenticate_token(self, token_string: str) -> object:
         """Give something for a good token, None for a bad one."""
         try:
-            validate(token_string, by_joserfc)
+            return validate(token_string, by_joserfc)
         except Refused:
             return None
-        return token_string
 
-    def validate_token(self, token: object, scopes: object, request: object) -> None:
-        """Refuse a bad token."""
+    def validate_token(self, token: Claims | None, scopes: object, request: object) -> None:
+        """Refuse a bad token, and one with too little scope."""
         if token is None:
             raise InvalidTokenError
+        if self.scope_insufficient(token.get("scope", ""), scopes):
+            raise InsufficientScopeError
 
 
 def answer() -> tuple[Response, int]:
@@ -203,9 +206,12 @@ def guarded_by_hand() -> tuple[Response, int]:
     if scheme.lower() != "bearer" or not token:
         return refused(None)
     try:
-        validate(token, by_pyjwt)
+        claims = validate(token, by_pyjwt)
     except Refused:
         return refused("invalid_token")
+    if CONFIG["scope"] and CONFIG["scope"] not in claims.get("scope", "").split():
+        response, _ = refused("insufficient_scope")
+        return response, 403
     return answer()
 
 
@@ -215,7 +221,7 @@ def application() -> Flask:
     if CONFIG["kind"] == "authlib":
         protect = ResourceProtector()
         protect.register_token_validator(Validator())
-        app.get("/orders")(protect()(answer))
+        app.get("/orders")(protect(CONFIG["scope"])(answer))
     else:
         app.get("/orders")(guarded_by_hand)
 
