@@ -84,7 +84,7 @@ def _run(args: argparse.Namespace) -> int:
         missed=lambda flow, reason: telemetry.missed(reason, flow),
         lag=lambda flow, seconds: telemetry.schedule_lag(seconds, flow),
         load_plans=fleet.load,
-        reloaded=lambda ok, _text: telemetry.reloaded(ok),
+        reloaded=telemetry.reloaded,
         close=functools.partial(_close, telemetry, out.budget, trail),
         about=fleet.about,
         faults=(ConfigError,),

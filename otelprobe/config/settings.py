@@ -30,8 +30,10 @@ _SWITCH = {**dict.fromkeys(("true", "1", "yes", "on"), True), **dict.fromkeys(("
 def parse_shard(value: object) -> Shard:
     """Read `0/3` as the first of three parts, `0/@FILE` as the first of as many as the file says."""
     match = _SHARD.fullmatch(value) if isinstance(value, str) else None
-    if not match or (match[2] and int(match[1]) >= int(match[2])):
+    if not match:
         raise ValueError("not a shard: write index/count, the first is 0, as in 0/3, or index/@FILE")
+    if match[2] and int(match[1]) >= int(match[2]):
+        raise ValueError("no such shard: they are counted from 0, so the last of three is 2/3")
     return Shard(int(match[1]), count_file=FilePath(match[3])) if match[3] else Shard(int(match[1]), int(match[2]))
 
 

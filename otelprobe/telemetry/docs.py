@@ -50,8 +50,8 @@ long-lived collector.
 _EVENTS = """\
 ## Events
 
-OTLP log records with an event name, the time it happened, and the trace and span id. Prose (`otelprobe.detail`) is found
-here only.
+OTLP log records with an event name, the time it happened, and the trace and span id of the run, if it is of one. Prose
+(`otelprobe.detail`) is found here only.
 """
 
 _SETTINGS = """\

@@ -26,6 +26,8 @@ class SeverityNumber(IntEnum):
 _HEAD = Struct("<BQBBBI")
 _OBSERVED = Struct("<BQ")
 _SAMPLED = 1
+_MOST_PROSE = 4096
+"""Characters of the faults of a refused configuration that an event holds."""
 
 
 class EventMaker:
@@ -39,6 +41,14 @@ class EventMaker:
         base = _base(result)
         records = [*self._step_events(result, base), *self._flow_events(result, base)]
         self._hand_on(records)
+
+    def reloaded(self, *, ok: bool, text: str, time_ns: int) -> None:
+        """Make the event of a reload; `text` says what was wrong."""
+        told: Attributes = {schema.RELOAD_OUTCOME.name: "ok" if ok else "refused"}
+        if text:
+            told[schema.DETAIL.name] = text[:_MOST_PROSE]
+        severity = SeverityNumber.INFO if ok else SeverityNumber.ERROR
+        self._hand_on([self._record(schema.CONFIG_RELOADED, time_ns, None, told, severity)])
 
     def _flow_events(self, result: FlowResult, base: Attributes) -> Iterator[bytes]:
         verdict = verdict_attributes(result)
@@ -96,18 +106,20 @@ class EventMaker:
 
     @staticmethod
     def _record(
-        event: Event, time_ns: int, ids: tuple[int, int], attributes: Attributes, severity: SeverityNumber
+        event: Event, time_ns: int, ids: tuple[int, int] | None, attributes: Attributes, severity: SeverityNumber
     ) -> bytes:
-        """Write a log record with its length; `ids` are those of the trace and the span."""
+        """Write a log record with its length; `ids` are those of the trace and the span, None where there is no trace."""
+        trace = (
+            b""
+            if ids is None
+            else b"".join((b"\x4a\x10", ids[0].to_bytes(16, "big"), b"\x52\x08", ids[1].to_bytes(8, "big")))
+        )
         return wire.sized(
             b"".join(
                 (
-                    _HEAD.pack(0x09, time_ns, 0x10, severity, 0x45, _SAMPLED),
+                    _HEAD.pack(0x09, time_ns, 0x10, severity, 0x45, _SAMPLED if ids else 0),
                     wire.attributes(b"\x32", attributes),
-                    b"\x4a\x10",
-                    ids[0].to_bytes(16, "big"),
-                    b"\x52\x08",
-                    ids[1].to_bytes(8, "big"),
+                    trace,
                     _OBSERVED.pack(0x59, time_ns),
                     b"\x62",
                     wire.text(event.name),

@@ -87,10 +87,12 @@ class Telemetry:
         if self._metrics is not None:
             self._metrics.missed(reason, flow)
 
-    def reloaded(self, ok: bool) -> None:
-        """Tell that the configuration was read anew, and whether it was taken."""
+    def reloaded(self, ok: bool, text: str = "") -> None:
+        """Tell that the configuration was read anew, and whether it was taken; `text` says what it came to or what was wrong."""
         if self._metrics is not None:
             self._metrics.reloaded(ok=ok)
+        if self._events is not None and not self._closed:
+            self._events.reloaded(ok=ok, text=text, time_ns=self._clock())
 
     def posture(self, flow: str, findings: Iterable[tuple[str, str, int]]) -> None:
         """Tell a flow's posture findings: rule, severity and number of each; they replace the earlier ones."""

@@ -470,6 +470,11 @@ STATE_LOST = Event(
     (STEP, DETAIL),
 )
 REJECTION_ACCEPTED = Event("otelprobe.rejection.accepted", "A bad credential was accepted.", (STEP, CASE, STATUS_CODE))
+CONFIG_RELOADED = Event(
+    "otelprobe.config.reloaded",
+    "The configuration was read anew, and taken, or refused with file, line and mend as the detail; belongs to no flow.",
+    (RELOAD_OUTCOME, DETAIL),
+)
 _AUDIT = (
     *(STEP, KIND, LAYER, AUDIT_PASSED, AUDIT_PART, AUDIT_SUBJECT, AUDIT_ID, AUDIT_PREVIOUS, AUDIT_HELD_BACK),
     *(METHOD, URL_TEMPLATE, STATUS_CODE),
@@ -499,7 +504,7 @@ AUDIT_EVENTS = {
 }
 EVENTS = (
     FLOW_COMPLETED, FLOW_FAILED, JWKS_CHANGED, DRIFT_DETECTED, STATE_LOST, REJECTION_ACCEPTED, AUDIT_ISSUED,
-    AUDIT_VALIDATED, AUDIT_REFRESHED, AUDIT_INTROSPECTED, AUDIT_REVOKED, AUDIT_REJECTED,
+    AUDIT_VALIDATED, AUDIT_REFRESHED, AUDIT_INTROSPECTED, AUDIT_REVOKED, AUDIT_REJECTED, CONFIG_RELOADED,
 )  # fmt: skip
 """Every event, in the order of docs/telemetry.md."""
 

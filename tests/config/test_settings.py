@@ -88,7 +88,7 @@ def test_every_fault_names_its_flag_or_variable(monkeypatch: pytest.MonkeyPatch)
         "--listen: not an address: write host:port, :port for every address, or none",
         "--location: not a name: up to 63 letters, digits, _ . and -, the first a letter or digit",
         "--log-level: unknown word; did you mean warning?",
-        "--shard: not a shard: write index/count, the first is 0, as in 0/3, or index/@FILE",
+        "--shard: no such shard: they are counted from 0, so the last of three is 2/3",
         "OTELPROBE_REQUIRE_DELIVERY: not a switch: write true or false",
         "OTELPROBE_START_JITTER: not a duration: write 250ms, 5s, 15m, 2h or 90d",
         "OTELPROBE_WORKERS: not a number of workers: write 1 to 1024",
