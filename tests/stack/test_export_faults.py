@@ -298,13 +298,13 @@ def test_once_told_to_stop_while_it_exports(protocol: str, target: Target, probe
     """SIGTERM during the last export: still within the budget, exit code 143, and everything kept."""
     with RECEIVERS[protocol]("hang") as inbox:
         flows = prober(inbox.endpoint, protocol)
-        process = flows.start_once(SHORT)
+        process = flows.start_once(BUDGET)
         inbox.wait(lambda: bool(inbox.bodies))
         told = time.monotonic()
         process.terminate()
         ended = finish(process, told)
         assert (ended.code, ended.count("spooled")) == (128 + signal.SIGTERM, ONE_RUN)
-        assert ended.seconds < SHORT + OVERHEAD
+        assert ended.seconds < BUDGET + OVERHEAD
     with RECEIVERS[protocol]() as inbox:
         assert prober(inbox.endpoint, protocol).once().count("replayed") == ONE_RUN
         Ledger.of(inbox).assert_holds(target, target.traces())
