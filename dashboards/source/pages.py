@@ -68,6 +68,7 @@ Thresholds come from the flow file: `objective` (availability, auth_latency, api
 `otelprobe_objective`, so that one rule serves every flow. Without an objective the alerts that need it stay silent. How long before its end
 a thing is told of comes the same way, from `warn_before` and `critical_before` or `fail_before` of the steps `credential_expiry`,
 `certificate` and `saml_metadata`; what no such step looks at has the notice of its kind (90 and 14 days for SAML, 30 and 7 for the rest).
+SAML metadata are told of by how long they last: at a quarter and at a tenth of it.
 
 ## Labels
 

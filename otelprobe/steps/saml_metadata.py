@@ -17,6 +17,7 @@ from otelprobe.reasons import VERDICTS, Blame, CheckFailed, Counts, Layer, Reaso
 from otelprobe.result import Expiry, Fact, FactValue, Warn
 from otelprobe.saml import metadata, signature
 from otelprobe.saml.metadata import Entity, PublishedKey
+from otelprobe.saml.validity import notices
 from otelprobe.saml.xml import parse
 from otelprobe.step import Artifact, Context, Done, Step, StepFailed, filled
 from otelprobe.step import SamlMetadata as Metadata
@@ -166,7 +167,7 @@ class SamlMetadata(Step):
             makes=(made,) if self.role == "idp" else (),
             facts=_facts(entity, signed, now),
             warnings=tuple(self._warnings(entity, signed, now)),
-            expiries=tuple(self._expiries(entity, now)),
+            expiries=tuple(self._expiries(ctx, entity, now)),
             reply=reply,
         )
         broken = list(self._broken(entity, now, plain=bool(ctx.options.insecure_http)))
@@ -205,7 +206,7 @@ class SamlMetadata(Step):
     def _is_ended(self, key: PublishedKey, now: float) -> bool:
         return key.certificate.remaining(now) <= self.fail_before
 
-    def _expiries(self, entity: Entity, now: float) -> Iterator[Expiry]:
+    def _expiries(self, ctx: Context, entity: Entity, now: float) -> Iterator[Expiry]:
         """Tell the end of every certificate, the one that ends first under the step's own name, and of the document."""
         for use, subject in _SUBJECTS.items():
             ends = sorted(key.certificate.remaining(now) for key in entity.of_use(use))[:_NAMED]
@@ -213,7 +214,8 @@ class SamlMetadata(Step):
                 name = self.name if number == 1 else f"{self.name} ({number})"
                 yield Expiry(subject, name, remaining, self.warn_before, self.fail_before or None)
         if entity.valid_until is not None:
-            yield Expiry("saml_metadata", self.name, entity.valid_until - now)
+            warn_before, critical_before = notices(ctx, entity.entity_id, entity.valid_until)
+            yield Expiry("saml_metadata", self.name, entity.valid_until - now, warn_before, critical_before)
 
     def _warnings(self, entity: Entity, signed: signature.Verified | None, now: float) -> Iterator[Warn]:
         for key in entity.keys[:_NAMED]:

@@ -11,6 +11,7 @@ from otelprobe.endings import DAY
 from otelprobe.fields import HttpOptions
 from otelprobe.reasons import Blame, Counts, Outcome, Reason
 from otelprobe.result import Expiry, Fact, FlowResult
+from otelprobe.state import State
 from otelprobe.steps.saml_metadata import SamlMetadata
 from tests.conftest import Answer
 from tests.saml_kit import Pair, entity, group, key_descriptor, moment, pair, signed
@@ -45,10 +46,48 @@ def test_a_healthy_identity_provider(bench: Bench) -> None:
     ends = {(e.subject, e.name): round(e.remaining / DAY) for e in row.expiries}
     assert ends == {("saml_signing", "idp"): 365, ("saml_metadata", "idp"): 5}
     before = {e.subject: (e.warn_before, e.critical_before) for e in row.expiries}
-    assert before == {"saml_signing": (90 * DAY, None), "saml_metadata": (None, None)}
+    assert before["saml_signing"] == (90 * DAY, None)
+    assert before["saml_metadata"] == (pytest.approx(5 * DAY / 4, rel=0.01), pytest.approx(5 * DAY / 10, rel=0.01))
     assert row.facts[Fact.SAML_SIGNING_CERTIFICATES] == 1
     assert row.facts[Fact.SAML_ENCRYPTION_CERTIFICATES] == 0
     assert Fact.SAML_METADATA_SIGNED not in row.facts
+
+
+def _notices(bench: Bench, document: str) -> tuple[bool, bool]:
+    """Tell whether what is left of the document is to be warned of, and whether that is critical."""
+    ends = next(e for e in last(run(bench, document)).expiries if e.subject == "saml_metadata")
+    assert ends.warn_before is not None
+    assert ends.critical_before is not None
+    assert ends.critical_before < ends.warn_before <= 90 * DAY
+    return ends.remaining < ends.warn_before, ends.remaining < ends.critical_before
+
+
+@pytest.mark.parametrize("hours", [1, 24, 14 * 24, 3650 * 24])
+def test_metadata_are_warned_of_by_how_long_they_last(bench: Bench, hours: float) -> None:
+    """Those that are renewed in time never are, however short they last; those that are not are, and then critically."""
+    document = entity(IDP, key_descriptor(pair()), more=f'validUntil="{moment(hours * 3600)}"')
+    assert _notices(bench, document) == (False, False)
+    length = min(hours * 3600, 300 * DAY)  # the certificate lasts a year
+    start = hours * 3600 - length
+    for part, told in ((0.5, (False, False)), (0.96, (True, True))):
+        bench.clock.seconds = start + part * length
+        if bench.clock.seconds < 300 * DAY:
+            assert _notices(bench, document) == told
+    if hours <= 14 * 24:
+        renewed = entity(IDP, key_descriptor(pair()), more=f'validUntil="{moment(2 * hours * 3600)}"')
+        assert _notices(bench, renewed) == (False, False)
+
+
+def test_what_was_learned_outlives_the_process(bench: Bench, tmp_path: Path) -> None:
+    """With a state directory, a run on its own knows how long the document was to last."""
+    document = entity(IDP, key_descriptor(pair()), more=f'validUntil="{moment(10 * DAY)}"')
+    bench.state = State(tmp_path)
+    assert _notices(bench, document) == (False, False)
+    bench.state.flush()
+    bench.state, bench.clock.seconds = State(tmp_path), 8 * DAY
+    assert _notices(bench, document) == (True, False)
+    bench.state = State()
+    assert _notices(bench, document) == (False, False)
 
 
 def test_a_file_is_read_as_well(bench: Bench, tmp_path: Path) -> None:
