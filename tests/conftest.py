@@ -3,12 +3,37 @@
 import logging
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+
+from tests import verified
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Fail a test that tests/verified.py names for a server that it does not use."""
+    if not isinstance(item, pytest.Function):
+        return
+    peers = verified.peers_by_test().get(verified.name_of(item.path, item.originalname), frozenset())
+    if not peers:
+        return
+    fixtures = [definition.func for found in item._fixtureinfo.name2fixturedefs.values() for definition in found]
+    for peer in verified.unused(peers, [item.function, *fixtures]):
+        pytest.fail(f"tests/verified.py says that this runs against {peer}, which it does not use", pytrace=False)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Fail a test that is skipped, or allowed to fail, though tables of the docs rest on it."""
+    report = yield
+    named = isinstance(item, pytest.Function) and verified.name_of(item.path, item.originalname)
+    if named in verified.peers_by_test() and (report.skipped or hasattr(report, "wasxfail")):
+        report.outcome = "failed"
+        report.longrepr = "tables of docs/ rest on this test (tests/verified.py): it has to run, and to pass"
+    return report
 
 
 @pytest.fixture(autouse=True)

@@ -1,11 +1,17 @@
-"""What was verified against what, as data: each cell of the table in docs/credentials.md names the tests that it rests on.
+"""What was verified against what, as data: each line of the tables in docs/credentials.md and docs/providers.md names its tests.
 
-`tests/test_verified.py` holds that the tests exist and that the page shows this table.
+`tests/conftest.py` holds to it what runs: a test that is named here must not be skipped, and has to use the peer that it
+speaks for. `tests/test_verified.py` holds that each is there, that `make test` or `make test-stack` runs it, and that the
+pages show these tables. A test that fails makes those commands fail, and so the tables say what passes.
 """
 
-from collections.abc import Iterator, Mapping
+import inspect
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
 
 Peer = Literal["keycloak", "oidc_provider", "nanoidp", "pytest_iam", "local"]
 COLUMNS: Mapping[Peer, str] = {
@@ -16,6 +22,14 @@ COLUMNS: Mapping[Peer, str] = {
     "local": "others",
 }
 """The last column: APIs that others wrote, and servers of our own in the shapes that providers document."""
+
+STARTED_BY: Mapping[Peer, frozenset[str]] = {
+    "keycloak": frozenset({"Keycloak", "Keycloaks", "Mutual", "Servers"}),
+    "oidc_provider": frozenset({"OidcProvider", "Provider", "Machines"}),
+    "nanoidp": frozenset({"Nanoidp", "Servers"}),
+    "pytest_iam": frozenset({"Iam"}),
+}
+"""The classes that start a peer: a test uses it if it, or a fixture that it asks for, speaks of one of them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,8 +259,137 @@ ROWS = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class ProviderRow:
+    """One line about providers: what was tried, against what, and the tests of each peer."""
+
+    provider: str
+    tried: str
+    against: str
+    tests: Mapping[Peer, tuple[str, ...]]
+
+
+_STATUS, _CERTIFICATE = "steps/test_status_page.py", "steps/test_certificate.py"
+
+PROVIDERS = (
+    ProviderRow(
+        "Auth0, Okta, Entra ID, Cognito, Google, GitHub",
+        "discovery, token, verification, refusals, rate limits",
+        "a local server in their shapes; not the live service",
+        {
+            "local": (
+                *(f"{_SHAPES}::test_a_healthy_provider_passes", f"{_SHAPES}::test_refusals"),
+                f"{_SHAPES}::test_cognito_is_compared_by_client_and_use",
+                f"{_SHAPES}::test_entra_issuers_by_tenant_and_version",
+                f"{_SHAPES}::test_google_takes_an_assertion_and_gives_an_opaque_token",
+                f"{_SHAPES}::test_github_needs_no_discovery_and_writes_commas",
+                f"{_SHAPES}::test_github_refuses_with_status_200",
+            )
+        },
+    ),
+    ProviderRow(
+        "Keycloak",
+        "discovery, token, verification, refusals",
+        "Keycloak 26, and a local server in its shapes",
+        {
+            "keycloak": (f"{_KC}::test_whole_flow_of_a_client", f"{_KC}::test_refused", f"{_KC}::test_wrong_secret"),
+            "local": (f"{_SHAPES}::test_a_healthy_provider_passes", f"{_SHAPES}::test_refusals"),
+        },
+    ),
+    ProviderRow(
+        "Ory Hydra",
+        "token, verification, refusals",
+        "a local server in its shapes; not Hydra itself",
+        {"local": (f"{_SHAPES}::test_hydra_opaque_or_not", f"{_SHAPES}::test_refusals")},
+    ),
+    ProviderRow(
+        "`generic`, and the command `init`",
+        "from the issuer to a token; verified but where it is opaque",
+        "Keycloak 26, nanoidp 3, oidc-provider 9 (opaque), the demo",
+        {
+            "keycloak": (f"{_KC}::test_what_init_writes_runs",),
+            "nanoidp": (f"{_N}::test_what_init_writes_runs",),
+            "oidc_provider": (f"{_OP}::test_what_init_writes_runs",),
+            "local": ("cli/test_init.py::test_the_file_runs_as_it_is_written",),
+        },
+    ),
+    ProviderRow(
+        "SAML metadata, and the command `init` on them",
+        "entity, endpoints, certificates",
+        "Keycloak 26, nanoidp 3; `init` on documents of our own",
+        {
+            "keycloak": (f"{_KS}::test_a_whole_log_in", f"{_KS}::test_a_key_is_rotated"),
+            "nanoidp": (f"{_NS}::test_a_signed_request_is_answered",),
+            "local": ("cli/test_init_saml.py::test_what_an_identity_provider_offers",),
+        },
+    ),
+    ProviderRow(
+        "status pages of all of them",
+        "Statuspage, Atom, RSS, AWS, Google",
+        "answers in their documented forms; not the live pages",
+        {
+            "local": (
+                *(f"{_STATUS}::test_the_blend_of_a_statuspage", f"{_STATUS}::test_feeds"),
+                *(f"{_STATUS}::test_aws_events_in_utf_16", f"{_STATUS}::test_google_incidents"),
+            )
+        },
+    ),
+    ProviderRow(
+        "`certificate`",
+        "TLS 1.2 and 1.3, chains, a missing client certificate, PEM, DER, PKCS#12",
+        "TLS servers and files of our own",
+        {
+            "local": (
+                f"{_CERTIFICATE}::test_versions_of_tls",
+                f"{_CERTIFICATE}::test_a_good_endpoint_passes_with_the_facts_of_its_whole_chain",
+                f"{_CERTIFICATE}::test_an_endpoint_that_wants_a_client_certificate_is_read",
+                *(f"{_CERTIFICATE}::test_a_pem_bundle", f"{_CERTIFICATE}::test_pkcs12_and_der"),
+            )
+        },
+    ),
+)
+
+
+@cache
+def peers_by_test() -> Mapping[str, frozenset[Peer]]:
+    """Give, for each test that is named here, the peers that it speaks for."""
+    found: dict[str, set[Peer]] = {}
+    for row in (*ROWS, *PROVIDERS):
+        for peer, names in row.tests.items():
+            for name in names:
+                found.setdefault(name, set()).add(peer)
+    return {name: frozenset(peers) for name, peers in found.items()}
+
+
+def name_of(path: Path, function: str) -> str:
+    """Name a test as it is named here."""
+    folder = Path(__file__).parent
+    return f"{path.relative_to(folder).as_posix()}::{function}" if path.is_relative_to(folder) else ""
+
+
+def unused(peers: Iterable[Peer], functions: Iterable[Callable[..., Any]]) -> list[Peer]:
+    """Give the peers that none of these functions (a test and its fixtures) speaks of."""
+    words = {word for function in functions for word in _words(function)}
+    return [peer for peer in sorted(peers) if peer in STARTED_BY and words.isdisjoint(STARTED_BY[peer])]
+
+
+def _words(function: Callable[..., Any]) -> Iterator[str]:
+    code = inspect.unwrap(function).__code__
+    yield from code.co_names
+    for annotation in inspect.unwrap(function).__annotations__.values():
+        yield from re.findall(r"\w+", annotation.__name__ if isinstance(annotation, type) else str(annotation))
+
+
+def provider_lines() -> Iterator[str]:
+    """Write the table of docs/providers.md."""
+    yield "| provider | tried | against |"
+    yield "| --- | --- | --- |"
+    for row in PROVIDERS:
+        yield f"| {row.provider} | {row.tried} | {row.against} |"
+
+
 def lines() -> Iterator[str]:
-    """Write the table as the page has it."""
+    """Write the table of docs/credentials.md."""
     yield f"| what | {' | '.join(COLUMNS.values())} |"
     yield f"| --- |{' --- |' * len(COLUMNS)}"
     for row in ROWS:
@@ -258,4 +401,4 @@ def lines() -> Iterator[str]:
 
 
 if __name__ == "__main__":
-    print("\n".join(lines()))
+    print("\n".join([*lines(), "", *provider_lines()]))

@@ -361,6 +361,17 @@ def test_an_endpoint_that_wants_a_client_certificate_is_read(look: Look, ca: tru
         assert look.at(peer, ca_file).passed
 
 
+@pytest.mark.parametrize(("version", "shown"), [(ssl.TLSVersion.TLSv1_2, "1.2"), (ssl.TLSVersion.TLSv1_3, "1.3")])
+def test_versions_of_tls(look: Look, ca: trustme.CA, ca_file: str, version: ssl.TLSVersion, shown: str) -> None:
+    """The whole chain is read by either version, which is told."""
+    with endpoint(leaf(ca, 90), minimum_version=version, maximum_version=version) as peer:
+        row = last(look.at(peer, ca_file))
+    assert row.outcome is Outcome.PASS
+    assert row.facts[Fact.CERTIFICATE_COUNT] == 2
+    assert row.exchanges[0].tls is not None
+    assert row.exchanges[0].tls.protocol == shown
+
+
 def test_through_a_proxy(look: Look, ca: trustme.CA, ca_file: str) -> None:
     """The chain is read inside the tunnel, and also where the proxy itself speaks TLS."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
