@@ -173,7 +173,7 @@ def _states() -> tuple[Panel, ...]:
     return (
         timeline(
             "Flows that failed", "The state of every flow that failed within the time range; those that never did are left out.",
-            [prom(f"min {by(FLOW_KEYS)} ({select(rec.UP, BY_PLACE)}) and {on(FLOW_KEYS)} {bad}", _FLOW)], UP, span=24,
+            [prom(f"min {by(FLOW_KEYS)} ({select(rec.WORST, BY_PLACE)}) and {on(FLOW_KEYS)} {bad}", _FLOW)], UP, span=24,
             empty="no flow failed",
         ),
         lines(
@@ -212,7 +212,7 @@ def _sides() -> tuple[Panel, ...]:
             lines(words, f"Percentiles over all flows of a provider: steps of the {layer} layer.", quantiles, "s")
         )
     for layer, words in (("auth", "authentication"), ("api", "API")):
-        slow = f"topk(10, {_of(rec.flow_p95(layer))})"
+        slow = f"topk(10, {_of(rec.drawn_p95(layer))})"
         about = f"The ten flows whose {words} takes longest, 95th percentile."
         made.append(lines(f"Slowest {words}", about, [prom(slow, _FLOW)], "s", linked=True))
     return tuple(made)
@@ -232,13 +232,13 @@ def _shares() -> tuple[Panel, ...]:
         timeline(
             "Who is slow", "Each flow against its own objectives, while it misses one: auth slow while the API is healthy, or the API slow "
             "while auth is healthy.",
-            [prom(f"topk(20, {_of(rec.LATENCY_STATE)} > 0)", _FLOW)], _LATENCY, span=8, empty="no flow misses its objective",
+            [prom(f"topk(20, {_of(rec.LATENCY_STATE)})", _FLOW)], _LATENCY, span=8, empty="no flow misses its objective",
         ),
         lines(
             "Token requests", "Time of a provider's token requests, 95th percentile, and the threshold `issuance_latency`.",
             [
                 prom(select(rec.ISSUANCE_P95, BY_PROVIDER), _PROVIDER),
-                prom(f"min {by(PROVIDER_KEYS)} ({_goal('issuance_latency')})", f"{_PROVIDER} threshold", "B"),
+                prom(select(rec.ISSUANCE_GOAL, BY_PROVIDER), f"{_PROVIDER} threshold", "B"),
             ],
             "s", span=24,
         ),

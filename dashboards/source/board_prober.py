@@ -1,5 +1,6 @@
 """Prober health: whether otelprobe itself does its work."""
 
+from dashboards.source import recording as rec
 from dashboards.source.frame import Board, Row
 from dashboards.source.panels import (
     GREEN,
@@ -70,12 +71,12 @@ def _schedule() -> tuple[Panel, ...]:
     classic = f"sum by (le) (increase({select(schema.SCHEDULE_LAG, HERE, suffix='_bucket')}[{_RATE}]))"
     native = f"sum(increase({select(schema.SCHEDULE_LAG, HERE)}[{_RATE}]))"
     return (
-        lines("Runs a minute", "Runs of all flows, by prober.", [prom(_short(f"{sum_rate(schema.FLOW_RUNS, _RATE, _EACH, HERE)} * 60"), _WHO)],
+        lines("Runs a minute", "Runs of all flows, by prober.", [prom(_short(f"{select(rec.PROBER_RUNS, HERE)} * 60"), _WHO)],
               "none", stacked=True),
         lines("Lag", "How late runs start, 99th percentile; above 5 s an alert fires.",
               [prom(_short(quantile(0.99, schema.SCHEDULE_LAG, _RATE, _EACH, HERE)), _WHO)], "s", steps=((None, GREEN), (5, RED))),
-        lines("Missed runs", "Planned runs that did not take place, by reason.",
-              [prom(sum_increase(schema.SCHEDULE_MISSED, _RATE, (reason,), HERE), f"{{{{{reason}}}}}")], "none", stacked=True),
+        lines("Missed runs", "Planned runs that did not take place, a minute, by reason.",
+              [prom(f"60 * sum {by((reason,))} ({select(rec.PROBER_MISSED, HERE)})", f"{{{{{reason}}}}}")], "none", stacked=True),
         heat("Lag of all runs", "How late runs start.", [
             prom(classic, "{{le}}").format(HEATMAP), prom(native, "native", "B")], "s"),
     )  # fmt: skip

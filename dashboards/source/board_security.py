@@ -1,5 +1,6 @@
 """Security: whether bad credentials are refused, and the posture."""
 
+from dashboards.source import recording as rec
 from dashboards.source.board_flow import EVENTS, told, word
 from dashboards.source.frame import Board, Row
 from dashboards.source.panels import (
@@ -20,7 +21,7 @@ from dashboards.source.panels import (
     prom,
     timeline,
 )  # fmt: skip
-from dashboards.source.promql import FLOW, PROVIDER, STEP, by, label, on, select, sum_increase
+from dashboards.source.promql import FLOW, PROVIDER, STEP, by, label, select, sum_increase
 from otelprobe.telemetry import schema
 
 _CASE = label(schema.CASE)
@@ -47,8 +48,7 @@ def security() -> Board:
 
 def _cases() -> tuple[Panel, ...]:
     seen = f"max {by((FLOW, _CASE))} (last_over_time({select(schema.REJECTION, BY_PLACE)}[15m]))"
-    taken = f"max {by((FLOW, _CASE))} (last_over_time({select(schema.REJECTION, BY_PLACE)}[15m]))"
-    bad = f"(max {by((FLOW, _CASE))} (max_over_time({select(schema.REJECTION, BY_PLACE)}[$__range] @ end())) > 0)"
+    taken = f"max {by((FLOW, _CASE))} ({select(rec.TAKEN, BY_PLACE)})"
     return (
         number("Accepted", "Bad credentials that were accepted in the last runs.", f"count({seen} > 0)", "none", BAD_ABOVE_ZERO, span=8),
         number("Cases", "Pairs of flow and bad credential that are tried.", f"count({seen})", "none", ((None, GREEN),), span=8),
@@ -56,7 +56,7 @@ def _cases() -> tuple[Panel, ...]:
         matrix("Matrix", "One row for each flow, one column for each bad credential: red where it was accepted in the last run, flows that "
                "accept one first.", now(f"sort_desc({seen})"), row=FLOW, column=_CASE, words=_ACCEPTED),
         timeline("Accepted over time", "Every flow and bad credential that was accepted within the range: red while it was.",
-                 [prom(f"{taken} and {on((FLOW, _CASE))} {bad}", f"{{{{{FLOW}}}}} {{{{{_CASE}}}}}")], _ACCEPTED, span=24, height=6,
+                 [prom(taken, f"{{{{{FLOW}}}}} {{{{{_CASE}}}}}")], _ACCEPTED, span=24, height=6,
                  empty="every bad credential was refused"),
     )  # fmt: skip
 

@@ -2,6 +2,10 @@
 
 Availability is reckoned in three stages: rates over five minutes every minute, sums over an hour every hour, and from those
 the thirty days. The windows of the first stage overlap, so that no failure falls between two of them.
+
+A curve over thirty days reads every sample of them: a thousand series a minute are forty million, which takes two seconds and
+more. What a board draws of each flow is therefore recorded once more every four minutes, in a group of its own, or only while
+there is something to show. Alerts and what boards show of this moment read what is recorded every minute.
 """
 
 from collections.abc import Iterator
@@ -21,10 +25,13 @@ from dashboards.source.promql import (
     MINUTE,
     OBJECTIVE,
     OUTCOME,
+    PEER,
     PROVIDER_KEYS,
+    STEP,
     STEP_OUTCOME,
     TEAM,
     by,
+    label,
     latest,
     mean,
     on,
@@ -57,6 +64,7 @@ FAILURES = "otelprobe:flow_failures:rate5m"
 TOKEN_UP = "otelprobe:provider_token_up"  # noqa: S105 - a series, not a password
 PROVIDER_DOWN = "otelprobe:provider_down"
 ISSUANCE_P95 = "otelprobe:provider_issuance_seconds:p95_15m"
+ISSUANCE_GOAL = "otelprobe:provider_issuance_objective_seconds"
 FAILING = "otelprobe:flow_failing:ratio10m"
 OWNER = "otelprobe:flow_owner"
 LATENCY_STATE = "otelprobe:flow_latency_state"
@@ -67,6 +75,12 @@ VALID_1H = "otelprobe:flow_valid:sum1h"
 ERRORS_1H = "otelprobe:flow_errors:sum1h"
 AUTH_SHARE = "otelprobe:flow_auth_share:ratio15m"
 EXPIRY = "otelprobe:expiry_remaining_seconds"
+WORST = "otelprobe:flow_up:min5m"
+SKEW = "otelprobe:clock_skew_seconds"
+LIFETIME = "otelprobe:issuance_expires_in_seconds"
+TAKEN = "otelprobe:rejection_accepted"
+PROBER_RUNS = "otelprobe:prober_runs:rate5m"
+PROBER_MISSED = "otelprobe:prober_missed:rate5m"
 LAYERS = {"auth": schema.AUTH_TIME, "api": schema.API_TIME}
 QUANTILES = (0.5, 0.95, 0.99)
 STATE = 15 * MINUTE
@@ -97,6 +111,11 @@ def flow_mean(layer: str) -> str:
     return f"otelprobe:flow_{layer}_seconds:mean15m"
 
 
+def drawn_p95(layer: str) -> str:
+    """Name the same series for a curve."""
+    return f"otelprobe:flow_{layer}_seconds:p95_15m_every4m"
+
+
 def provider_quantile(layer: str) -> str:
     """Name the series of a provider's auth or API time; its label `quantile` says which."""
     return f"otelprobe:provider_{layer}_seconds:quantile15m"
@@ -123,13 +142,19 @@ def recording_groups(p: Parameters) -> tuple[Group, ...]:
         Group(
             name="otelprobe-flows", every=MINUTE, rules=(*_facts(p), *_rates(p), *_failing(p), *_owners(p), *_reach(p))
         ),
-        Group(name="otelprobe-latency", every=MINUTE, rules=(*_latency(p), _latency_state(), _auth_share())),
-        Group(name="otelprobe-burn", every=MINUTE, rules=(*_burn(p, short=True), *_burn_rates(HOUR, 6 * HOUR))),
+        Group(name="otelprobe-latency", every=MINUTE, rules=(*_latency(p), _issuance_goal())),
+        Group(name="otelprobe-burn", every=MINUTE, rules=_burn(p, short=True)),
         Group(
             name="otelprobe-burn-long",
             every=4 * MINUTE,
-            rules=(*_burn(p, short=False), *_burn_rates(3 * DAY), *_availability(p)),
+            rules=(*_burn(p, short=False), *_availability(p)),
         ),
+        Group(
+            name="otelprobe-boards",
+            every=4 * MINUTE,
+            rules=(*_drawn(p), _latency_state(), _auth_share(), *_burn_rates(HOUR, 6 * HOUR, 3 * DAY)),
+        ),
+        Group(name="otelprobe-probers", every=MINUTE, rules=_probers(p)),
         Group(name="otelprobe-hours", every=HOUR, rules=_hours(p)),
     )
 
@@ -312,6 +337,58 @@ def _latency(p: Parameters) -> tuple[Record, ...]:
     return tuple(found)
 
 
+def _issuance_goal() -> Record:
+    return Record(
+        name=ISSUANCE_GOAL,
+        expr=f"min {by(PROVIDER_KEYS)} ({objective('issuance_latency')})",
+        meaning="The least time that a flow of the provider allows a token request.",
+    )
+
+
+def _drawn(p: Parameters) -> Iterator[Record]:
+    located, case = (*FLOW_KEYS, LOCATION), label(schema.CASE)
+    yield Record(
+        name=WORST,
+        expr=f"min_over_time({UP}[{p.span(5 * MINUTE)}])",
+        meaning="Whether a flow passed throughout five minutes, by location.",
+    )
+    for layer in LAYERS:
+        yield Record(
+            name=drawn_p95(layer), expr=flow_p95(layer), meaning=f"A flow's {layer} time, 95th percentile, for curves."
+        )
+    yield Record(
+        name=SKEW,
+        expr=latest("max", schema.CLOCK_SKEW, p.span(STATE), (*located, PEER)),
+        meaning="The peer's clock minus ours.",
+    )
+    yield Record(
+        name=LIFETIME,
+        expr=latest("min", schema.EXPIRES_IN, p.span(STATE), (*located, STEP)),
+        meaning="What the last issued access token was given.",
+    )
+    yield Record(
+        name=TAKEN,
+        expr=f"{latest('max', schema.REJECTION, p.span(STATE), (*located, case))} > 0",
+        meaning="Bad credentials that were accepted in the last run; none is recorded for those that were refused.",
+    )
+
+
+def _probers(p: Parameters) -> tuple[Record, ...]:
+    window, place = p.span(5 * MINUTE), (ENV, LOCATION)
+    return (
+        Record(
+            name=PROBER_RUNS,
+            expr=sum_rate(schema.FLOW_RUNS, window, (*place, "instance")),
+            meaning="Runs of all flows, by prober.",
+        ),
+        Record(
+            name=PROBER_MISSED,
+            expr=sum_rate(schema.SCHEDULE_MISSED, window, (*place, label(schema.MISSED_REASON))),
+            meaning="Planned runs that did not take place, by reason.",
+        ),
+    )
+
+
 def _auth_share() -> Record:
     auth, api = flow_mean("auth"), flow_mean("api")
     return Record(
@@ -327,8 +404,8 @@ def _latency_state() -> Record:
 
     return Record(
         name=LATENCY_STATE,
-        expr=f"{slow('auth')} + {on(FLOW_KEYS)} 2 * {slow('api')}",
-        meaning="0: both within their objective; 1: auth slow, API healthy; 2: API slow, auth healthy; 3: both slow.",
+        expr=f"({slow('auth')} + {on(FLOW_KEYS)} 2 * {slow('api')}) > 0",
+        meaning="1: auth slow, API healthy; 2: API slow, auth healthy; 3: both slow. None where both keep their objective.",
     )
 
 
@@ -354,8 +431,8 @@ def _burn_rates(*windows: float) -> tuple[Record, ...]:
     return tuple(
         Record(
             name=burn_rate(window),
-            expr=f"{error_ratio(window)} / {on(FLOW_KEYS)} group_left () (1 - {objective('availability')})",
-            meaning=f"How many times too fast the error budget is spent, over {WINDOWS[window]}.",
+            expr=f"{error_ratio(window)} / {on(FLOW_KEYS)} group_left () (1 - {objective('availability')}) > 0",
+            meaning=f"How many times too fast the error budget is spent, over {WINDOWS[window]}. None where nothing is spent.",
         )
         for window in windows
     )

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from otelprobe.config.models import Config
 from otelprobe.config.settings import Settings
 from otelprobe.plan import FlowPlan
 from otelprobe.reasons import Outcome
-from otelprobe.result import FlowResult
+from otelprobe.result import FlowFacts, FlowResult
 from otelprobe.run import Tools, describe_bug, parent_from_environment, run_flow, warm_up
 from otelprobe.state import State
 
@@ -37,6 +38,11 @@ PASSED, FAILED, NOT_DELIVERED, DOUBTFUL = 0, 1, 3, 4
 """Exit codes; 2 is `inputs.BAD_CONFIG`, 128 and a signal's number stand for an interruption."""
 
 _WIDTH = 100
+
+_UNSAID, _LEAST = 86400.0, 900.0
+"""Seconds: the interval of a flow that does not say how often it is run, and the least that is believed of one that does: a
+file that `run` reads may serve a job of ten minutes, too. A flow is held for silent after three intervals.
+"""
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -91,7 +97,7 @@ def run_plans(plans: Sequence[FlowPlan], config: Config, settings: Settings, rep
         report.print_results(results)
         results = tuple(trail.take(result) for result in results)
         trail.close()
-        delivery = export(results, out, quiet=report.machine)
+        delivery = export(results, [_facts(plan, config) for plan in plans], out, quiet=report.machine)
         code = DOUBTFUL if len(results) < len(plans) else PASSED
         code = exit_code(results, delivery, settings, interrupted) or code
         report.print_end(results, delivery, code)
@@ -209,7 +215,17 @@ def _collect(
     return tuple(result for result in results if result is not None)
 
 
-def export(results: Sequence[FlowResult], out: "TelemetrySettings", *, quiet: bool) -> "Delivery | None":
+def _facts(plan: FlowPlan, config: Config) -> FlowFacts:
+    """Say what dashboards and alerts have to know of a flow, as `run` does; the interval is what its scheduler may keep."""
+    facts = plan.facts()
+    said = any(flow.name == plan.name and (flow.every is not None or flow.cron is not None) for flow in config.flows)
+    interval = max(plan.every, _LEAST) if said else _UNSAID
+    return replace(facts, objectives={**facts.objectives, "interval": interval})
+
+
+def export(
+    results: Sequence[FlowResult], flows: Sequence[FlowFacts], out: "TelemetrySettings", *, quiet: bool
+) -> "Delivery | None":
     """Send the telemetry of one-shot runs within its budget; None where there is nowhere to send it."""
     if out.disabled:
         if not quiet:
@@ -218,6 +234,7 @@ def export(results: Sequence[FlowResult], out: "TelemetrySettings", *, quiet: bo
     from otelprobe.telemetry import Telemetry  # noqa: PLC0415 - after the runs: it costs 0.1 s
 
     telemetry = Telemetry(out)
+    telemetry.register(flows)
     for result in results:
         telemetry.publish(result)
     return telemetry.close(out.budget)

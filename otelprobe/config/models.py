@@ -104,7 +104,7 @@ class Flow:
     """Name of a provider; needed if a step talks to one."""
 
     every: Duration | None = None
-    """The interval between runs, for `otelprobe run`; default 60s."""
+    """The interval between runs, for `otelprobe run`; default 60s. For `once`: how often it is run, for silence to be seen."""
 
     cron: CronText | None = None
     """When to run, in place of `every`: five fields, in UTC or in the zone that a leading `CRON_TZ=` names."""

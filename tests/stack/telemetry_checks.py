@@ -21,7 +21,7 @@ NOT_BY_FLOWS = {
 }
 ONE_SHOT_GAUGES = (
     schema.FLOW_UP, schema.STEP_UP, schema.LAST_RUN, schema.LAST_SUCCESS, schema.EXPIRES_IN, schema.CLOCK_SKEW,
-    schema.KEY_COUNT, schema.EXPIRY, schema.REJECTION, schema.PROVIDER_STATUS,
+    schema.KEY_COUNT, schema.EXPIRY, schema.REJECTION, schema.PROVIDER_STATUS, schema.OBJECTIVE,
 )  # fmt: skip
 DERIVED: Mapping[Metric, Collection[Attribute]] = {
     schema.FLOW_RUNS: schema.FLOW_SPAN,

@@ -5,7 +5,6 @@ all-in-one file into Prometheus, Jaeger and a receiver of events. Prometheus run
 """
 
 import json
-import math
 import os
 import signal
 import subprocess
@@ -13,45 +12,31 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
-from typing import Any
 
 import pytest
 import yaml
 
-from dashboards.generate import files
 from dashboards.source.frame import every_panel
 from dashboards.source.promql import FLOW, name, select
 from dashboards.source.recording import BUDGET_30D
-from dashboards.source.rules import Parameters
-from otelprobe.demo import flow_yaml, start_demo
+from otelprobe.demo import start_demo
 from otelprobe.demo.server import Demo
 from otelprobe.telemetry import schema
-from tests.dashboards.queries import filled, prometheus_targets
+from tests.dashboards.queries import prometheus_targets
 from tests.dashboards.test_boards import BOARDS
+from tests.stack.boards_kit import FAULTS, asked, flow_file, rules, status_page
 from tests.stack.harness import cache
 from tests.stack.harness.collector import Collector
 from tests.stack.harness.jaeger import Jaeger
 from tests.stack.harness.process import Process, eventually, session
-from tests.stack.harness.prometheus import CONFIG, Prometheus
+from tests.stack.harness.prometheus import Prometheus
 from tests.stack.servers import told_in_one_line
 from tests.telemetry.receiver import Inbox, http_receiver
-
-SCALE = Parameters(scale=1 / 60)
-FAULTS = (
-    "wrong-audience", "api-accepts-unsigned", "refresh-broken", "api-slow", "api-down", "invalid-client-secret", "token-down",
-)  # fmt: skip
-"""What is wrong with the second demo, one after the other."""
 
 EACH = 3.0
 """Seconds that each fault lasts."""
 
-RANGE = {
-    "$__rate_interval": "10s", "$__interval": "5s", "$__range": "5m", "$environment": ".*", "$provider": ".*", "$flow": ".*",
-    "$location": ".*",
-}  # fmt: skip
 _CLASSIC = "the classic form of a histogram, where Prometheus holds the native one"
 MAY_BE_EMPTY: Mapping[tuple[str, str, str], str] = {
     ("otelprobe-flow", "Step times", "A"): _CLASSIC,
@@ -60,23 +45,6 @@ MAY_BE_EMPTY: Mapping[tuple[str, str, str], str] = {
     ("otelprobe-flow", "Locations where it fails", "A"): "empty is none; seen while a fault is on",
     ("otelprobe-flow", "Phases by step", "A"): "dns: every host here is an address",
 }
-
-
-class Page(BaseHTTPRequestHandler):
-    """A provider's status page that tells of a disturbance."""
-
-    def do_GET(self) -> None:
-        body = json.dumps(
-            {"page": {"name": "corp"}, "status": {"indicator": "major", "description": "degraded"}, "components": []}
-        ).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
 
 
 @dataclass
@@ -89,43 +57,6 @@ class Fed:
     begun: float
     ended: float
     file: Path
-
-
-def in_days(days: int) -> str:
-    """Give a date that stays as far off, whenever the test runs."""
-    return time.strftime("%Y-%m-%d", time.gmtime(time.time() + days * 86400))
-
-
-def flow_file(good: Demo, bad: Demo, page: str) -> dict[str, Any]:
-    """Give flows on both demos, and one each for what the demo's flow does not do."""
-    told = yaml.safe_load(flow_yaml(good))
-    other = yaml.safe_load(flow_yaml(bad).replace("OTELPROBE_DEMO_", "BAD_DEMO_"))
-    told["providers"]["bad"] = other["providers"]["demo"]
-    (flow,), (broken,) = told["flows"], other["flows"]
-    flow |= {"name": "shop", "every": "1s", "drift": {}}
-    broken |= {"name": "broken", "provider": "bad", "every": "1s"}
-    for one in (flow, broken):
-        one["objective"] = {**one["objective"], "issuance_latency": "300ms"}
-    token = next(step for step in flow["steps"] if isinstance(step, dict) and step.get("step") == "token")
-    revoked = {
-        **{key: flow[key] for key in ("provider", "http")},
-        "name": "revoked", "every": "2s",
-        "steps": [
-            "discover", token | {"name": "spent"}, token, {"step": "revoke", "use": "spent"},
-            {"step": "reject", "url": f"{good.api_url}/introspected", "cases": ["revoked"]},
-            {"step": "posture", "always": True},
-        ],
-    }  # fmt: skip
-    besides = {
-        "name": "besides", "provider": "demo", "every": "2s", "http": flow["http"],
-        "steps": [
-            {"step": "status_page", "url": page},
-            {"step": "credential_expiry", "expires_at": in_days(60), "name": "partner-key"},
-            {"step": "credential_expiry", "expires_at": in_days(5), "name": "ending-key"},
-        ],
-    }  # fmt: skip
-    told["flows"] += [broken, revoked, besides]
-    return told
 
 
 def feed(folder: Path, good: Demo, bad: Demo, endpoint: str, page: str, prometheus: Prometheus) -> None:
@@ -158,77 +89,31 @@ def feed(folder: Path, good: Demo, bad: Demo, endpoint: str, page: str, promethe
         time.sleep(EACH)
 
 
-def rules(folder: Path, parameters: Parameters = SCALE) -> Path:
-    """Write the shipped file of Prometheus with the shipped rules beside it, their periods as told."""
-    (folder / "rules").mkdir()
-    for path, text in files(parameters).items():
-        if "/alerts/prometheus/" in path:
-            told = yaml.safe_load(text)
-            for group in told["groups"]:
-                group["interval"] = "1s"  # none waits for its own hour to be over
-            (folder / "rules" / Path(path).name).write_text(yaml.safe_dump(told), encoding="utf-8")
-    config = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-    config["global"]["evaluation_interval"] = "1s"
-    config["rule_files"] = ["rules/*.rules.yaml"]
-    path = folder / "prometheus.yml"
-    path.write_text(yaml.safe_dump(config), encoding="utf-8")
-    return path
-
-
 @pytest.fixture(scope="module")
 def fed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fed]:
     """Give stores that hold a minute of everything."""
     folder = tmp_path_factory.mktemp("dashboards")
-    page = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-    Thread(target=page.serve_forever, daemon=True).start()
     begun = time.time()
-    try:
+    with (
+        told_in_one_line(),
+        status_page() as page,
+        http_receiver() as inbox,
+        Jaeger(folder) as jaeger,
+        Prometheus(folder, config=rules(folder)) as prometheus,
+    ):
+        environment = {
+            "OTELCOL_TRACES": jaeger.otlp,
+            "OTELCOL_PROMETHEUS_OTLP": prometheus.otlp,
+            "OTELCOL_LOKI": inbox.endpoint,
+            "OTELCOL_EVENTS_FILE": str(folder / "events.jsonl"),
+        }
         with (
-            told_in_one_line(),
-            http_receiver() as inbox,
-            Jaeger(folder) as jaeger,
-            Prometheus(folder, config=rules(folder)) as prometheus,
+            Collector(folder, "all-in-one.yaml", environment=environment) as collector,
+            start_demo(tls=True) as good,
+            start_demo(tls=True) as bad,
         ):
-            environment = {
-                "OTELCOL_TRACES": jaeger.otlp,
-                "OTELCOL_PROMETHEUS_OTLP": prometheus.otlp,
-                "OTELCOL_LOKI": inbox.endpoint,
-                "OTELCOL_EVENTS_FILE": str(folder / "events.jsonl"),
-            }
-            with (
-                Collector(folder, "all-in-one.yaml", environment=environment) as collector,
-                start_demo(tls=True) as good,
-                start_demo(tls=True) as bad,
-            ):
-                feed(
-                    folder,
-                    good,
-                    bad,
-                    collector.http,
-                    f"http://127.0.0.1:{page.server_address[1]}/api/v2/summary.json",
-                    prometheus,
-                )
-            yield Fed(prometheus, jaeger, inbox, begun, time.time(), folder / "flows.yaml")
-    finally:
-        page.shutdown()
-        page.server_close()
-
-
-def asked(fed: Fed, target: dict[str, Any]) -> tuple[bool, list[str]]:
-    """Ask a query over the range, as a panel does; tell whether any number came, and what Prometheus warned of."""
-    values = {
-        "query": filled(target["expr"], RANGE),
-        "start": f"{fed.begun:.0f}",
-        "end": f"{fed.ended:.0f}",
-        "step": "1",
-    }
-    with session() as http:
-        response = http.post(f"{fed.prometheus.url}/api/v1/query_range", data=values, timeout=30)
-    told = response.json()
-    assert told["status"] == "success", (told.get("error"), values["query"])
-    numbers = [float(value) for row in told["data"]["result"] for _, value in row.get("values", ())]
-    native = any(row.get("histograms") for row in told["data"]["result"])
-    return native or any(not math.isnan(n) for n in numbers), told.get("warnings", []) + told.get("infos", [])
+            feed(folder, good, bad, collector.http, page, prometheus)
+        yield Fed(prometheus, jaeger, inbox, begun, time.time(), folder / "flows.yaml")
 
 
 def test_every_query_of_every_board_returns_data(fed: Fed) -> None:
@@ -236,7 +121,7 @@ def test_every_query_of_every_board_returns_data(fed: Fed) -> None:
     empty, odd = [], []
     for uid, board in BOARDS.items():
         for panel, target in prometheus_targets(board):
-            found, warnings = asked(fed, target)
+            found, warnings = asked(fed.prometheus, fed.begun, fed.ended, target)
             key = uid, panel["title"], target["refId"]
             if not found and key not in MAY_BE_EMPTY:
                 empty.append(key)

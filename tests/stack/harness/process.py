@@ -58,6 +58,11 @@ class Process:
         """Whether it has not ended yet."""
         return self._process.poll() is None
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
     def wait_until(self, ready: Callable[[], bool], seconds: float) -> None:
         """Wait until `ready`; StackError with the log's end if it takes too long or the process ends before."""
         ends = time.monotonic() + seconds

@@ -13,7 +13,6 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,13 @@ from dashboards.source.rules import Parameters
 from otelprobe.demo import flow_yaml, start_demo
 from otelprobe.demo.server import Demo
 from otelprobe.telemetry.schema import prometheus_label
+from tests.stack.boards_kit import rules, status_page
 from tests.stack.harness import cache
 from tests.stack.harness.collector import Collector
 from tests.stack.harness.jaeger import Jaeger
 from tests.stack.harness.kubernetes import KubernetesApi
 from tests.stack.harness.process import Process
 from tests.stack.harness.prometheus import Prometheus
-from tests.stack.test_dashboards import Page, rules
 from tests.telemetry.receiver import Inbox, attributes, http_receiver, value
 
 SCALE = Parameters(scale=1 / 20)
@@ -223,10 +222,7 @@ def _reload(prober: Process, file: Path, text: str) -> None:
 def fed(folder: Path, seconds: float) -> Iterator[Stores]:
     """Give the stores after so many seconds of it all; they run until the block ends."""
     with ExitStack() as running:
-        page = ThreadingHTTPServer(("127.0.0.1", 0), Page)
-        threading.Thread(target=page.serve_forever, daemon=True).start()
-        running.callback(page.server_close)
-        running.callback(page.shutdown)
+        page = running.enter_context(status_page())
         kubernetes = KubernetesApi(folder)
         running.callback(kubernetes.stop)
         inbox = running.enter_context(http_receiver())
@@ -243,7 +239,7 @@ def fed(folder: Path, seconds: float) -> Iterator[Stores]:
         }
         collector = running.enter_context(Collector(folder, "gateway.yaml", environment=addresses))
         demos = {name: running.enter_context(start_demo(tls=True)) for name in _PROVIDERS}
-        estate = Estate(demos, f"http://127.0.0.1:{page.server_address[1]}/api/v2/summary.json")
+        estate = Estate(demos, page)
         begun = time.time()
         _tell(estate, folder, collector.http, seconds)
         yield Stores(prometheus, jaeger, inbox, begun, time.time())
