@@ -71,7 +71,7 @@ def _posture() -> tuple[Panel, ...]:
         grid("Findings", "Rules of good posture that are broken, the most severe first.", {FLOW: "flow", PROVIDER: "provider", rule: "rule", severity: "severity"},
              (Column("findings", found, "none"),), span=14, lead=("severity", "rule"), empty="no rule is broken"),
         lines("Findings over time", "By severity.",
-              [prom(f"sum {by((severity,))} ({select(schema.POSTURE, BY_PLACE)})", f"{{{{{severity}}}}}")], "none", stacked=True, span=10),
+              [prom(f"sum {by((severity,))} ({select(rec.FINDINGS, BY_PLACE)})", f"{{{{{severity}}}}}")], "none", stacked=True, span=10),
     )  # fmt: skip
 
 

@@ -50,6 +50,9 @@ UP: Mappings = {"1": ("pass", GREEN), "0": ("fail", RED)}
 HEATMAP = PromQueryFormat.HEATMAP
 """The form of a heatmap's classic buckets. A native histogram keeps the plain form: Grafana 10 would take it apart."""
 PER_MINUTE = "suffix: /min"
+POINTS = 480
+"""Points of a curve at most: what a query costs grows with them, and a third of a screen shows no more."""
+
 _WIDE = 12
 """Columns from which on a legend has room beside its curves."""
 
@@ -185,6 +188,7 @@ def lines(
         .title(title)
         .description(about)
         .datasource(PROMETHEUS)
+        .max_data_points(POINTS)
         .targets(list(queries))
         .unit(unit)
         .min(0)
@@ -214,7 +218,7 @@ def lines(
 def signed(title: str, about: str, queries: Sequence[Query], unit: str, *, span: int = 12) -> Panel:
     """Give curves that may go below zero."""
     made = timeseries.Panel().title(title).description(about).datasource(PROMETHEUS).targets(list(queries)).unit(unit)
-    return made.line_width(1).legend(_legend(span)).height(8).span(span)
+    return made.max_data_points(POINTS).line_width(1).legend(_legend(span)).height(8).span(span)
 
 
 def _legend(span: int) -> common.VizLegendOptions:
@@ -242,6 +246,7 @@ def timeline(
         .title(title)
         .description(about)
         .datasource(PROMETHEUS)
+        .max_data_points(POINTS)
         .targets(list(queries))
         .unit("none")
         .mappings(mappings(words))

@@ -79,9 +79,13 @@ WORST = "otelprobe:flow_up:min5m"
 SKEW = "otelprobe:clock_skew_seconds"
 LIFETIME = "otelprobe:issuance_expires_in_seconds"
 TAKEN = "otelprobe:rejection_accepted"
+FINDINGS = "otelprobe:flow_posture_findings"
 PROBER_RUNS = "otelprobe:prober_runs:rate5m"
 PROBER_MISSED = "otelprobe:prober_missed:rate5m"
 LAYERS = {"auth": schema.AUTH_TIME, "api": schema.API_TIME}
+NOTABLE = 1
+"""Seconds by which clocks differ before a board shows it."""
+
 QUANTILES = (0.5, 0.95, 0.99)
 STATE = 15 * MINUTE
 """How long the last state of a flow is believed; longer than what a CronJob of ten minutes leaves between two runs."""
@@ -152,7 +156,7 @@ def recording_groups(p: Parameters) -> tuple[Group, ...]:
         Group(
             name="otelprobe-boards",
             every=4 * MINUTE,
-            rules=(*_drawn(p), _latency_state(), _auth_share(), *_burn_rates(HOUR, 6 * HOUR, 3 * DAY)),
+            rules=(*_drawn(p), _findings(p), _latency_state(), _auth_share(), *_burn_rates(HOUR, 6 * HOUR, 3 * DAY)),
         ),
         Group(name="otelprobe-probers", every=MINUTE, rules=_probers(p)),
         Group(name="otelprobe-hours", every=HOUR, rules=_hours(p)),
@@ -356,10 +360,11 @@ def _drawn(p: Parameters) -> Iterator[Record]:
         yield Record(
             name=drawn_p95(layer), expr=flow_p95(layer), meaning=f"A flow's {layer} time, 95th percentile, for curves."
         )
+    skew = latest("max", schema.CLOCK_SKEW, p.span(STATE), (*located, PEER))
     yield Record(
         name=SKEW,
-        expr=latest("max", schema.CLOCK_SKEW, p.span(STATE), (*located, PEER)),
-        meaning="The peer's clock minus ours.",
+        expr=f"{skew} > {NOTABLE} or {skew} < -{NOTABLE}",
+        meaning=f"The peer's clock minus ours, where they are more than {NOTABLE} s apart.",
     )
     yield Record(
         name=LIFETIME,
@@ -370,6 +375,15 @@ def _drawn(p: Parameters) -> Iterator[Record]:
         name=TAKEN,
         expr=f"{latest('max', schema.REJECTION, p.span(STATE), (*located, case))} > 0",
         meaning="Bad credentials that were accepted in the last run; none is recorded for those that were refused.",
+    )
+
+
+def _findings(p: Parameters) -> Record:
+    keys = (*FLOW_KEYS, LOCATION, label(schema.POSTURE_SEVERITY))
+    return Record(
+        name=FINDINGS,
+        expr=f"sum {by(keys)} (last_over_time({select(schema.POSTURE)}[{p.span(STATE)}])) > 0",
+        meaning="Findings of a flow's posture, by severity.",
     )
 
 

@@ -55,7 +55,7 @@ LIMIT = 1.0
 
 PROVIDERS, PROBERS = 50, 4
 POINTS = 1440
-"""Points of a curve: Grafana asks for about as many as a panel has pixels."""
+"""Points of a panel that says no other number: Grafana asks for about as many as it has pixels."""
 
 STEPS = ("discover", "keys", "token", "verify", "call", "reject")
 Labels = Mapping[str, Sequence[str]]
@@ -74,7 +74,6 @@ PER_FLOW: Mapping[str, tuple[str, Labels]] = {
     rec.drawn_p95("auth"): ("wave", {}),
     rec.drawn_p95("api"): ("wave", {}),
     rec.WORST: ("up", {}),
-    rec.SKEW: ("wave", {PEER: ("provider", "api")}),
     rec.LIFETIME: ("constant", {STEP: ("token",)}),
     rec.AUTH_SHARE: ("wave", {}),
     rec.AVAILABILITY_1D: ("wave", {}),
@@ -103,6 +102,8 @@ PER_TENTH: Mapping[str, tuple[str, Labels]] = {
     rec.burn_rate(6 * 3600): ("wave", _BOTH),
     rec.burn_rate(3 * DAY): ("wave", _BOTH),
     rec.TAKEN: ("constant", _CASES),
+    rec.FINDINGS: ("constant", {label(schema.POSTURE_SEVERITY): ("low", "high")}),
+    rec.SKEW: ("wave", {PEER: ("provider", "api")}),
     rec.FAILURES: (
         "wave",
         {
@@ -165,7 +166,7 @@ PER_PROBER: Mapping[str, tuple[str, Labels]] = {
 }
 
 
-LOCATED = {rec.UP, rec.WORST, rec.SKEW, rec.LIFETIME, rec.TAKEN, rec.PROBER_RUNS, rec.PROBER_MISSED}
+LOCATED = {rec.UP, rec.WORST, rec.SKEW, rec.LIFETIME, rec.TAKEN, rec.FINDINGS, rec.PROBER_RUNS, rec.PROBER_MISSED}
 """Recorded series that say where they were measured."""
 
 
@@ -206,10 +207,10 @@ class Asked:
         words = self._stat.read_text(encoding="ascii").rpartition(")")[2].split()
         return (int(words[11]) + int(words[12])) / os.sysconf("SC_CLK_TCK")
 
-    def ask(self, target: dict[str, Any], flow: str) -> tuple[float, float, int, int]:
+    def ask(self, target: dict[str, Any], points: int, flow: str) -> tuple[float, float, int, int]:
         """Ask one query as its panel does; give seconds, seconds of the processor, series, samples read."""
         span, instant = self._ended - self._begun, target.get("instant")
-        step = span // POINTS
+        step = span // points
         values = {"$__rate_interval": f"{max(step + 60, 240)}s", "$__interval": f"{step}s", "$__range": f"{span}s"}
         values |= {f"${word}": ".*" for word in ("environment", "provider", "location")} | {"$flow": flow}
         data = {"query": filled(target["expr"], values), "stats": "all"}
@@ -265,9 +266,10 @@ def _measure(folder: Path, data: Path, begun: int, ended: int, boards: Sequence[
         for uid in boards:
             for panel, target in prometheus_targets(BOARDS[uid]):
                 flow = "flow-1" if uid == "otelprobe-flow" else ".*"
-                told = [asked.ask(target, flow)]
+                points = panel.get("maxDataPoints", POINTS)
+                told = [asked.ask(target, points, flow)]
                 if told[0][0] > LIMIT / 4:
-                    told += [asked.ask(target, flow) for _ in range(2)]
+                    told += [asked.ask(target, points, flow) for _ in range(2)]
                 seconds, processor = (min(one[place] for one in told) for place in (0, 1))
                 rows.append((seconds, processor, uid, panel["title"], target["refId"], *told[0][2:]))
     rows.sort(reverse=True)
@@ -278,7 +280,7 @@ def _measure(folder: Path, data: Path, begun: int, ended: int, boards: Sequence[
             for seconds, processor, uid, title, ref, found, read in rows
         ],
     )
-    verdict("slowest query", rows[0][0], LIMIT, " s")
+    verdict("slowest query, by the clock or by the processor", max(min(row[0], row[1]) for row in rows), LIMIT, " s")
 
 
 if __name__ == "__main__":

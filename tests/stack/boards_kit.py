@@ -22,7 +22,8 @@ from tests.stack.harness.prometheus import CONFIG, Prometheus
 
 SCALE = Parameters(scale=1 / 60)
 FAULTS = (
-    "wrong-audience", "api-accepts-unsigned", "refresh-broken", "api-slow", "api-down", "invalid-client-secret", "token-down",
+    "wrong-audience", "api-accepts-unsigned", "refresh-broken", "api-slow", "api-down", "invalid-client-secret", "clock-ahead",
+    "token-down",
 )  # fmt: skip
 """What is wrong with the second demo, one after the other."""
 

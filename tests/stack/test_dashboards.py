@@ -18,8 +18,8 @@ import pytest
 import yaml
 
 from dashboards.source.frame import every_panel
-from dashboards.source.promql import FLOW, name, select
-from dashboards.source.recording import BUDGET_30D
+from dashboards.source.promql import FLOW, name
+from dashboards.source.recording import BUDGET_30D, LATENCY_STATE
 from otelprobe.demo import start_demo
 from otelprobe.demo.server import Demo
 from otelprobe.telemetry import schema
@@ -59,6 +59,11 @@ class Fed:
     file: Path
 
 
+def await_series(prometheus: Prometheus, series: str) -> None:
+    """Wait until something is recorded under a name."""
+    eventually(lambda: prometheus.query(series), 60, series)
+
+
 def feed(folder: Path, good: Demo, bad: Demo, endpoint: str, page: str, prometheus: Prometheus) -> None:
     """Run otelprobe while the second demo goes through its faults, the first rotates its key, and the file is reloaded."""
     file = folder / "flows.yaml"
@@ -84,8 +89,9 @@ def feed(folder: Path, good: Demo, bad: Demo, endpoint: str, page: str, promethe
                 file.write_text(text if number == 5 else text + "\nunknown: 1\n", encoding="utf-8")
                 os.kill(process._process.pid, signal.SIGHUP)
             time.sleep(EACH)
-        told = select(BUDGET_30D)  # the last that is recorded
-        eventually(lambda: prometheus.query(told), 60, told)
+            if fault == "api-slow":
+                await_series(prometheus, LATENCY_STATE)
+        await_series(prometheus, BUDGET_30D)  # the last that is recorded
         time.sleep(EACH)
 
 
