@@ -7,12 +7,13 @@ real Prometheus; what stays empty is listed, with the reason why one-shot runs h
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from dashboards.source.promql import FLOW, LOCATION, PROVIDER, TEAM, select
-from dashboards.source.recording import BUDGET_30D, INTERVAL, UP
+from dashboards.source.promql import FLOW, LOCATION, PROVIDER, TEAM
+from dashboards.source.recording import BUDGET_30D, INTERVAL, PROVIDER_DOWN, UP
 from dashboards.source.rules import Parameters
 from otelprobe.demo import start_demo
 from tests.dashboards.queries import prometheus_targets
@@ -80,8 +81,8 @@ def fed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fed]:
             }
             with Collector(folder, "gateway.yaml", environment=environment) as gateway:
                 _run(folder, gateway.http, page)
-                told = select(BUDGET_30D)  # the last that is recorded
-                eventually(lambda: prometheus.query(told), 60, told)
+                for told in (f"{PROVIDER_DOWN} == 1", BUDGET_30D):  # the last that are recorded
+                    eventually(partial(prometheus.query, told), 60, told)
             yield Fed(prometheus, begun, time.time())
     finally:
         kubernetes.stop()
@@ -97,7 +98,7 @@ def _run(folder: Path, endpoint: str, page: str) -> None:
             "OTEL_RESOURCE_ATTRIBUTES": f"deployment.environment.name=stack,k8s.pod.uid={POD_UID}",
         }
         probe = Probe(folder, flow_file(good, bad, page), environment, endpoint)
-        for number, fault in enumerate(("", *FAULTS, "")):
+        for number, fault in enumerate(("", *FAULTS, FAULTS[-1])):
             bad.set_faults([fault] if fault else [])
             if number == 2:
                 good.rotate(overlap=True)
