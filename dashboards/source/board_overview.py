@@ -166,13 +166,13 @@ def _table() -> Panel:
 
 
 def _states() -> tuple[Panel, ...]:
-    bad = f"(sum {by(FLOW_KEYS)} (max_over_time({_of(rec.FAILURES)}[$__range] @ end())) > 0)"
+    bad = f"(min {by(FLOW_KEYS)} (min_over_time({select(rec.WORST, BY_PLACE)}[$__range] @ end())) == 0)"
     state = label(schema.PROVIDER_STATE)
     tokens = f"({select(rec.TOKEN_UP, BY_PROVIDER)} == bool 0)"
     shown = f'{name(schema.PROVIDER_STATUS)}{{{BY_PROVIDER}, {state}!="operational"}}'
     return (
         timeline(
-            "Flows that failed", "The state of every flow that failed within the time range; those that never did are left out.",
+            "Flows that failed", "The state of every flow that failed within the time range, from its first failure on.",
             [prom(f"min {by(FLOW_KEYS)} ({select(rec.WORST, BY_PLACE)}) and {on(FLOW_KEYS)} {bad}", _FLOW)], UP, span=24,
             empty="no flow failed",
         ),

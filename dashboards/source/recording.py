@@ -353,8 +353,8 @@ def _drawn(p: Parameters) -> Iterator[Record]:
     located, case = (*FLOW_KEYS, LOCATION), label(schema.CASE)
     yield Record(
         name=WORST,
-        expr=f"min_over_time({UP}[{p.span(5 * MINUTE)}])",
-        meaning="Whether a flow passed throughout five minutes, by location.",
+        expr=f"min_over_time({UP}[{p.span(5 * MINUTE)}]) and (min_over_time({UP}[{p.span(DAY)}]) == 0)",
+        meaning="Whether a flow passed throughout five minutes, by location; of flows that failed within a day.",
     )
     for layer in LAYERS:
         yield Record(
