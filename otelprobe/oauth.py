@@ -165,6 +165,7 @@ def read_tokens(
     proof_key: Signer | None = None,
     authorization: AuthorizationCode | None = None,
     asked: tuple[tuple[str, str], ...] = (),
+    own_session: bool = False,
 ) -> Tokens:
     """Read a token response (RFC 6749, section 5.1); CheckFailed(token_missing, expires_in_invalid) if it is none.
 
@@ -186,6 +187,7 @@ def read_tokens(
         proof_key=proof_key,
         authorization=authorization,
         asked=asked,
+        own_session=own_session,
     )
 
 

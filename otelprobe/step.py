@@ -104,7 +104,7 @@ class Tokens(Artifact):
     an audience or resource of its own. `proof_key` is the key that it was asked to be bound to (RFC 9449). `issued_type`
     tells what kind of token `access` is where it is no access token (RFC 8693). `authorization` is the code that they were
     given for. `asked` is the form that it was asked for with, without the client's authentication, where the same may be
-    asked again.
+    asked again. `own_session` says that somebody logged in for them in this flow: the refresh token may be spent.
     """
 
     access: str = field(repr=False)
@@ -120,6 +120,7 @@ class Tokens(Artifact):
     issued_type: str | None = None
     authorization: AuthorizationCode | None = field(default=None, repr=False)
     asked: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    own_session: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ class Refresh(Step):
             for_resource=old.for_resource,
             proof_key=key,
             asked=old.asked,
+            own_session=old.own_session,
         )
         warnings = replaced(ctx, old.refresh, kept.refresh)
         ctx.memory.spend(old.access, old.refresh, kept.refresh)

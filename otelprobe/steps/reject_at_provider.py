@@ -80,7 +80,7 @@ class RejectAtProvider(Step):
 
     grant: Literal["client_credentials", "refresh_token"] | None = None
     """How the good token request asks; default: as the step whose token is used, by `refresh_token` where that used up a
-    code, else `client_credentials`.
+    code or a device code, else `client_credentials`, with a warning.
     """
 
     scope: str | None = None
@@ -157,7 +157,13 @@ class RejectAtProvider(Step):
         done = Done(
             makes=_successors(material),
             facts={**case_facts(offered), **burst_facts(burst)},
-            warnings=(*warnings, *postponed, *burst_warnings(burst), *odd_answers(offered, ())),
+            warnings=(
+                *warnings,
+                *postponed,
+                *self._other_grant(material, controls),
+                *burst_warnings(burst),
+                *odd_answers(offered, ()),
+            ),
             cases=case_results(offered),
         )
         answers = [answer for _, answer in controls]
@@ -188,9 +194,21 @@ class RejectAtProvider(Step):
         own = {**({"scope": self.scope} if self.scope else {}), **self.params}
         base: Form = (("grant_type", self.grant or "client_credentials"),)
         if self.grant is None and tokens is not None:
-            by_code = tokens.authorization is not None and tokens.refresh is not None
+            by_code = tokens.own_session and tokens.refresh is not None
             base = tokens.asked or ((("grant_type", "refresh_token"),) if by_code else base)
         return (*((name, value) for name, value in base if name not in own), *own.items())
+
+    def _other_grant(self, material: Material, controls: Sequence[tuple[str, Answer]]) -> Iterator[Warn]:
+        """Say that the good request asked otherwise than the step whose token is used: that request cannot be sent again."""
+        tokens = material.tokens
+        if self.grant is not None or tokens is None or tokens.asked or not any(kind == "token" for kind, _ in controls):
+            return
+        if dict(material.asked).get("grant_type") == "client_credentials":
+            detail = "the token's own request cannot be sent again, and no refresh token came with it that may be spent"
+            yield Warn(
+                Reason.REJECTION_INCONCLUSIVE,
+                f"{detail}: the good request was by client_credentials; set grant to mean that",
+            )
 
     def _feasible(self, material: Material) -> tuple[Sequence[Case[Material, Ask]], tuple[Warn, ...]]:
         """Leave out what cannot be made of what is at hand, or has no endpoint; say so of what the flow file names."""
@@ -322,7 +340,7 @@ def _chunks(cases: Sequence[Case[Material, Ask]], most: int) -> Iterator[list[Ca
 
 def _session(tokens: Tokens | None) -> Session | None:
     """Give the session whose refresh token may be spent: one that this flow began, not one from a file or a secret store."""
-    if tokens is None or tokens.refresh is None or not (tokens.authorization or tokens.asked):
+    if tokens is None or tokens.refresh is None or not (tokens.own_session or tokens.asked):
         return None
     return Session(tokens.refresh, tokens.access, tokens.refresh)
 

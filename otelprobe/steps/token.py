@@ -250,6 +250,7 @@ class Token(Step):
                 proof_key=key,
                 authorization=code if isinstance(code, AuthorizationCode) else None,
                 asked=_pairs(form) if self.grant in _AGAIN else (),
+                own_session=code is not None,
             )
             issued = (tokens,)
             kept = self._keep_successor(ctx, tokens)

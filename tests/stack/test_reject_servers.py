@@ -195,6 +195,18 @@ def test_oidc_provider_and_people(pages: Provider, tmp_path: Path, monkeypatch: 
     hold(PROVIDERS, "oidc-provider, people", verdicts)
 
 
+def test_oidc_provider_and_devices(pages: Provider, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A session that began at a device is refreshed for the good requests, as its code is used up."""
+    monkeypatch.setenv("CLIENT_SECRET", people.SECRET)
+    idp = {"issuer": pages.issuer, "client_id": "webapp", **SECRET}
+    ann = {"username": "ann", "password": {"env": "PASSWORD"}}
+    steps = [{"step": "device", "scope": "openid", "complete": True, **ann}, {"step": "token", "grant": "device_code"}]
+    step = {**REJECT, "cases": ["N17", "N19"]}
+    verdicts = found(tmp_path, idp, *steps, step, cases=("unknown_grant", "wrong_client_secret"))
+    compare(verdicts, PersonByHand(pages.issuer, "webapp", people.SECRET, redirect=URI).truth)
+    hold(PROVIDERS, "oidc-provider, devices", verdicts)
+
+
 def test_keycloak_and_people(issuer: str, tmp_path: Path) -> None:
     """Codes and verifiers at the pages of Keycloak."""
     idp = {"issuer": issuer, "client_id": "plain", **SECRET, "http": {"timeout": "30s"}}

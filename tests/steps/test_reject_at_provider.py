@@ -147,7 +147,8 @@ def provider(server: Server, **more: Any) -> Provider:
 
 def context(world: World, **more: Any) -> Context:
     code = AuthorizationCode("spent", URI, "verifier")
-    ctx = world.context(world.tokens("access", **{"authorization": code, **more}))
+    known = {"authorization": code, "own_session": True, **more}
+    ctx = world.context(world.tokens("access", **known))
     unused = [Made(f"login{n}", AuthorizationCode(f"code{n}", URI, "verifier")) for n in (1, 2, 3, 4)]
     object.__setattr__(ctx, "made", (*unused, *ctx.made))
     return ctx
@@ -380,12 +381,13 @@ def test_a_refresh_token_used_twice(
 def test_no_refresh_token_is_spent_that_outlives_the_flow(world: World, server: Server) -> None:
     """One that came from a secret store is not offered: its session is nobody's to end."""
     WeakProvider(server, world)
-    ctx = context(world, authorization=None, refresh="r1")
+    ctx = context(world, authorization=None, own_session=False, refresh="r1")
     done = step("refresh_reused").run(ctx)
     assert (done.cases, server.seen) == ((), [])
     assert "may be spent" in done.warnings[0].detail
 
 
+DEVICE = {"authorization": None, "refresh": "r1"}
 ASKED = (("grant_type", "password"), ("username", "ann"), ("password", "canary"), ("scope", "openid"))
 
 
@@ -396,6 +398,7 @@ ASKED = (("grant_type", "password"), ("username", "ann"), ("password", "canary")
         ({"asked": ASKED}, {"scope": "other"}, {**dict(ASKED), "scope": "other"}),
         ({"asked": ASKED}, {"grant": "client_credentials", "scope": None}, {"grant_type": "client_credentials"}),
         ({"refresh": "r1"}, {"scope": None}, {"grant_type": "refresh_token", "refresh_token": "r1"}),
+        (DEVICE, {"scope": None}, {"grant_type": "refresh_token", "refresh_token": "r1"}),
         ({}, {"scope": None}, {"grant_type": "client_credentials"}),
     ],
 )
@@ -410,6 +413,26 @@ def test_the_good_request_is_that_of_the_flow(
     assert good[1] == ({**expected, "refresh_token": "r2"} if "refresh_token" in expected else expected)
     assert [getattr(made, "refresh", None) for made in done.makes] == (["r3"] if "refresh_token" in expected else [])
     assert [case.accepted for case in done.cases] == [False]
+
+
+@pytest.mark.parametrize(
+    ("tokens", "more", "told"),
+    [
+        ({"own_session": False, "refresh": "r1", "authorization": None}, {}, True),
+        ({"own_session": True, "authorization": None}, {}, True),
+        ({"own_session": False, "authorization": None}, {"grant": "client_credentials"}, False),
+        ({"asked": (("grant_type", "client_credentials"),)}, {}, False),
+    ],
+)
+def test_another_grant_is_told(
+    world: World, server: Server, tokens: dict[str, Any], more: dict[str, Any], told: bool
+) -> None:
+    """A token whose request cannot be sent again has a control by client_credentials: nobody is left to guess that."""
+    WeakProvider(server, world)
+    done = step("unknown_grant", scope=None, **more).run(context(world, **tokens))
+    assert server.seen[0].form["grant_type"] == "client_credentials"
+    assert [w.reason for w in done.warnings] == [Reason.REJECTION_INCONCLUSIVE] * told
+    assert all("set grant to mean that" in w.detail for w in done.warnings)
 
 
 def test_spoilt_codes_have_a_good_one_beside_them(world: World, server: Server) -> None:
