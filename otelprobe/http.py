@@ -30,6 +30,7 @@ CREDENTIAL_HEADERS = frozenset({"authorization", "cookie", "dpop"})
 """Request headers that never go to another origin, in lower case."""
 
 
+_BOM = b"\xef\xbb\xbf"
 _MEDIA_TYPE = re.compile(r"[!-~]{1,120}")
 _TIMEOUT = DEFAULT_HTTP.timeout or 5.0
 
@@ -110,7 +111,7 @@ class Reply:
         """The body as text: UTF-8, or UTF-16 with a byte-order mark; what cannot be decoded is replaced."""
         if self.body[:2] in {b"\xff\xfe", b"\xfe\xff"}:
             return self.body.decode("utf-16", "replace")
-        return self.body.decode("utf-8-sig", "replace")
+        return self.body.removeprefix(_BOM).decode("utf-8", "replace")
 
     def json(self) -> object:
         """Parse the body as JSON whatever its media type; ValueError if it is none."""

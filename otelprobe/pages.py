@@ -37,6 +37,8 @@ def is_html(reply: Reply) -> bool:
     """Tell whether a body is a page: by its media type, or by how it starts where none or a wrong one was sent."""
     if reply.media_type in {"text/html", "application/xhtml+xml"}:
         return True
+    if reply.body.startswith((b"{", b"[")):
+        return False
     start = reply.text[:256].lstrip().lower()
     return start.startswith(("<!doctype html", "<html"))
 

@@ -6,6 +6,8 @@ operator has not listed.
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from otelprobe.audit.marks import ClaimRule, Marks, read_key
@@ -43,6 +45,7 @@ _ASKS = frozenset({"call", "userinfo"})
 """Kinds that show a credential for what it opens."""
 
 _SAML = "saml_login"
+_OBTAINING = (AuditEvent.ISSUED, AuditEvent.REFRESHED)
 
 _NO_REFUSAL = frozenset(
     {
@@ -58,6 +61,7 @@ _TOLD = (Tokens, Cookie, AuthorizationCode, DeviceCode)
 """What is told of by itself; a step that makes anything else leaves one event without an id."""
 
 _LONGEST_ROUTE = 200
+_NO_CLAIMS: Mapping[str, str] = MappingProxyType({})
 
 
 @quick
@@ -138,10 +142,11 @@ class _Maker:
         row, event = noted.row, _EVENTS.get(noted.row.kind)
         if event is None or row.outcome is Outcome.SKIP:
             return
-        issued = list(_issued(noted))
-        obtains = event in {AuditEvent.ISSUED, AuditEvent.REFRESHED}
+        obtains = event in _OBTAINING
+        issued = list(_issued(noted)) if obtains or row.outcome is Outcome.FAIL else []
         if obtains:
-            yield from (self._fact(row, event, one, passed=True) for one in issued)
+            for one in issued:
+                yield self._fact(row, event, one, passed=True)
         if row.outcome is Outcome.FAIL and _is_refusal(row):
             yield self._fact(row, AuditEvent.REJECTED, _last(noted) or next(iter(issued), None), passed=False)
         elif _is_taken_unwanted(noted):
@@ -164,30 +169,31 @@ class _Maker:
         if row.kind in _ASKS:
             if shown is None:
                 return
-            refused = _status(row) in {401, 403}
+            refused = _status(_wire(row)) in {401, 403}
             event = AuditEvent.REJECTED if refused else event
         yield self._fact(row, event, shown, passed=True)
 
     def _fact(self, row: StepResult, event: AuditEvent, about: _Credential | None, *, passed: bool) -> AuditFact:
         subject, claims = self._who(about)
-        method, route = _where(row)
+        wire = _wire(row)
+        method, route = _where(wire)
         return AuditFact(
             event=event,
             passed=passed,
             part=about.part if about is not None else None,
             subject=subject,
-            ident=self._ident(about.value if about is not None else None),
-            previous=self._ident(about.previous if about is not None else None),
+            ident=self._ident(about.value) if about is not None else None,
+            previous=self._ident(about.previous) if about is not None else None,
             reason=None if passed else row.reason,
             method=method,
             route=route,
-            status=None if row.kind in _LOCAL else _status(row),
-            cases=tuple(case.case for case in row.cases if not case.accepted),
+            status=_status(wire),
+            cases=tuple(case.case for case in row.cases if not case.accepted) if row.cases else (),
             claims=claims,
         )
 
     def _ident(self, value: str | None) -> str | None:
-        if not value:
+        if not value or not self._marks.keyed:
             return None
         if value not in self._idents:
             self._idents[value] = self._marks.of("token", value)
@@ -195,12 +201,10 @@ class _Maker:
 
     def _who(self, about: _Credential | None) -> tuple[str | None, Mapping[str, str]]:
         """Give the hashed subject and the listed claims of a credential; once known, they are known by its value."""
-        if about is None:
-            return None, {}
+        if about is None or not (self._marks.keyed or self._rules):
+            return None, _NO_CLAIMS
         if about.value not in self._known:
-            claims: Mapping[str, object] = {}
-            if self._marks.keyed or self._rules:
-                claims = next((found for text in about.read_from if (found := _claims(text))), {})
+            claims: Mapping[str, object] = next((found for text in about.read_from if (found := _claims(text))), {})
             subject = claims.get("sub") if about.subject is None else about.subject
             self._known[about.value] = (
                 self._marks.of("subject", subject) if isinstance(subject, str) else None,
@@ -261,9 +265,9 @@ def _is_told(noted: Noted) -> bool:
 
 def _is_taken_unwanted(noted: Noted) -> bool:
     """Tell whether a credential was taken where the flow file wants it refused."""
-    status = _status(noted.row)
     if noted.row.reason is not Reason.ASSERTION_FAILED or noted.row.kind not in _ASKS or not noted.presented:
         return False
+    status = _status(_wire(noted.row))
     return (
         status is not None and 200 <= status < 300 and bool(noted.wanted) and not status_matches(status, noted.wanted)
     )
@@ -276,13 +280,20 @@ def _wire(row: StepResult) -> Sequence[Exchange]:
     return [exchange for exchange in row.exchanges if not exchange.control] or row.exchanges
 
 
-def _where(row: StepResult) -> tuple[str | None, str | None]:
+def _where(wire: Sequence[Exchange]) -> tuple[str | None, str | None]:
     """Give method and route of the first request: where a redirect leads is the server's word, and may hold anything."""
-    first = next(iter(_wire(row)), None)
-    if first is None or first.handshake:
+    if not wire or wire[0].handshake:
         return None, None
-    return first.method, (urlsplit(first.url).path or "/")[:_LONGEST_ROUTE]
+    return wire[0].method, _route(wire[0].url)
 
 
-def _status(row: StepResult) -> int | None:
-    return next((exchange.status for exchange in reversed(_wire(row)) if exchange.status is not None), None)
+@lru_cache(maxsize=1024)
+def _route(url: str) -> str:
+    return (urlsplit(url).path or "/")[:_LONGEST_ROUTE]
+
+
+def _status(wire: Sequence[Exchange]) -> int | None:
+    for exchange in reversed(wire):
+        if exchange.status is not None:
+            return exchange.status
+    return None

@@ -5,6 +5,7 @@
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from operator import attrgetter
 
 from otelprobe.reasons import Outcome, Reason
 from otelprobe.result import AuditFact, Exchange, Fact, FlowResult, StepResult, TlsFacts
@@ -13,6 +14,7 @@ from otelprobe.telemetry import schema
 AttributeValue = str | bool | int | float | tuple[str, ...]
 Attributes = dict[str, AttributeValue]
 
+_SECONDS = attrgetter(*schema.PHASES)
 _FACTS: Mapping[str, str] = {fact.value: schema.FACT_PREFIX + fact.value for fact in Fact}
 
 
@@ -101,20 +103,21 @@ def exchange_attributes(result: FlowResult, step: StepResult, exchange: Exchange
             schema.URL.name: exchange.url,
             schema.PROTOCOL_NAME.name: "http",
         }
-    optional: tuple[tuple[schema.Attribute, AttributeValue | None], ...] = (
-        (schema.PROVIDER, result.provider),
-        (schema.STATUS_CODE, exchange.status),
-        (schema.PROTOCOL_VERSION, exchange.http_version),
-        (schema.PEER_ADDRESS, exchange.peer_address),
-        (schema.PEER_PORT, exchange.peer_port),
-        (schema.REQUEST_SIZE, exchange.request_size),
-        (schema.RESPONSE_SIZE, exchange.response_size),
-        (schema.RESEND_COUNT, exchange.resend_count or None),
-        (schema.CONTROL, exchange.control or None),
-        (schema.ERROR_TYPE, exchange_error(step, exchange)),
-        *((schema.PHASE_SPAN[phase], seconds) for phase, seconds in phases(exchange)),
-    )
-    attributes.update({a.name: v for a, v in optional if v is not None})
+    optional: dict[str, AttributeValue | None] = {
+        schema.PROVIDER.name: result.provider,
+        schema.STATUS_CODE.name: exchange.status,
+        schema.PROTOCOL_VERSION.name: exchange.http_version,
+        schema.PEER_ADDRESS.name: exchange.peer_address,
+        schema.PEER_PORT.name: exchange.peer_port,
+        schema.REQUEST_SIZE.name: exchange.request_size,
+        schema.RESPONSE_SIZE.name: exchange.response_size,
+        schema.RESEND_COUNT.name: exchange.resend_count or None,
+        schema.CONTROL.name: exchange.control or None,
+        schema.ERROR_TYPE.name: exchange_error(step, exchange),
+    }
+    attributes.update({name: value for name, value in optional.items() if value is not None})
+    for phase, seconds in phases(exchange):
+        attributes[schema.PHASE_SPAN[phase].name] = seconds
     if exchange.tls is not None:
         attributes.update(tls_attributes(exchange.tls))
     return attributes
@@ -122,8 +125,8 @@ def exchange_attributes(result: FlowResult, step: StepResult, exchange: Exchange
 
 def phases(exchange: Exchange) -> tuple[tuple[str, float], ...]:
     """Give the phases that took place, with their seconds."""
-    named = ((phase, getattr(exchange.phases, phase)) for phase in schema.PHASES)
-    return tuple((phase, seconds) for phase, seconds in named if seconds is not None)
+    named = zip(schema.PHASES, _SECONDS(exchange.phases), strict=True)
+    return tuple([(phase, seconds) for phase, seconds in named if seconds is not None])
 
 
 def tls_attributes(tls: TlsFacts) -> Attributes:
@@ -152,18 +155,18 @@ def _iso(seconds: float) -> str:
 def audit_attributes(fact: AuditFact) -> Attributes:
     """Give what the audit trail says of a credential, besides where and when."""
     told = {
-        schema.AUDIT_PART: fact.part,
-        schema.AUDIT_SUBJECT: fact.subject,
-        schema.AUDIT_ID: fact.ident,
-        schema.AUDIT_PREVIOUS: fact.previous,
-        schema.ERROR_TYPE: fact.reason.value if fact.reason is not None else None,
-        schema.METHOD: fact.method,
-        schema.URL_TEMPLATE: fact.route,
-        schema.STATUS_CODE: fact.status,
-        schema.CASE: fact.cases or None,
-        schema.AUDIT_HELD_BACK: fact.held_back or None,
+        schema.AUDIT_PART.name: fact.part,
+        schema.AUDIT_SUBJECT.name: fact.subject,
+        schema.AUDIT_ID.name: fact.ident,
+        schema.AUDIT_PREVIOUS.name: fact.previous,
+        schema.ERROR_TYPE.name: fact.reason.value if fact.reason is not None else None,
+        schema.METHOD.name: fact.method,
+        schema.URL_TEMPLATE.name: fact.route,
+        schema.STATUS_CODE.name: fact.status,
+        schema.CASE.name: fact.cases or None,
+        schema.AUDIT_HELD_BACK.name: fact.held_back or None,
     }
     attributes: Attributes = {schema.AUDIT_PASSED.name: fact.passed}
-    attributes.update({attribute.name: value for attribute, value in told.items() if value is not None})
+    attributes.update({name: value for name, value in told.items() if value is not None})
     attributes.update({schema.AUDIT_CLAIM_PREFIX + name: value for name, value in fact.claims.items()})
     return attributes

@@ -13,7 +13,7 @@ from otelprobe.telemetry import schema
 from otelprobe.telemetry.attributes import exchange_error, phases
 from otelprobe.telemetry.delivery import Delivery
 from otelprobe.telemetry.schema import Metric
-from otelprobe.telemetry.series import Key, Mark, Owner, OwnerId, Store, Value
+from otelprobe.telemetry.series import Key, Mark, Owner, OwnerId, Store
 
 _NS = 1_000_000_000
 _STALE_AFTER = 3
@@ -37,7 +37,7 @@ class Recorder:
         self._gauges_end = gauges_end
         self._intervals: dict[str, float] = {}
         for outcome in schema.RELOAD_OUTCOME.values:
-            store.plan(store.process, schema.CONFIG_RELOADS, outcome)
+            store.plan(store.process, schema.CONFIG_RELOADS, (outcome,))
         store.plan(store.process, schema.AUDIT_SUPPRESSED)
         store.plan(store.process, schema.AUDIT_LOST)
 
@@ -53,23 +53,23 @@ class Recorder:
 
     def _plan(self, facts: FlowFacts) -> None:
         store, flow = self._store, self._flow(facts)
-        store.plan(flow, schema.FLOW_RUNS, Outcome.PASS.value, None, None, None)
+        store.plan(flow, schema.FLOW_RUNS, (Outcome.PASS.value, None, None, None))
         for verdict in sorted(_verdicts(facts.steps), key=str):
-            store.plan(flow, schema.FLOW_RUNS, *verdict, None)
+            store.plan(flow, schema.FLOW_RUNS, (*verdict, None))
         for step in facts.steps:
             for outcome in Outcome:
-                store.plan(flow, schema.STEP_RUNS, step.name, step.kind, step.layer.value, outcome.value, None)
+                store.plan(flow, schema.STEP_RUNS, (step.name, step.kind, step.layer.value, outcome.value, None))
             if step.kind in _VERIFYING:
-                store.plan(flow, schema.VALIDATION_FAILURES, None)
+                store.plan(flow, schema.VALIDATION_FAILURES, (None,))
             if step.kind == "keys":
                 for change in schema.KEY_CHANGE.values:
-                    store.plan(self._provider(facts), schema.KEY_CHANGES, change)
+                    store.plan(self._provider(facts), schema.KEY_CHANGES, (change,))
         for subject in schema.DRIFT_SUBJECT.values if facts.drift else ():
-            store.plan(flow, schema.DRIFT_CHANGES, subject)
+            store.plan(flow, schema.DRIFT_CHANGES, (subject,))
         for reason in schema.MISSED_REASON.values:
-            store.plan(flow, schema.SCHEDULE_MISSED, reason)
+            store.plan(flow, schema.SCHEDULE_MISSED, (reason,))
         for name, value in facts.objectives.items():
-            store.gauge(flow, schema.OBJECTIVE, name, None, None, value=value, until_ns=None)
+            store.gauge(flow, schema.OBJECTIVE, (name, None, None), value, None)
 
     def _flow(self, facts: FlowFacts | FlowResult) -> Owner:
         named = {
@@ -111,21 +111,21 @@ class Recorder:
         """Say how many flows this process runs, and as which shard of how many; what was said before no longer holds."""
         process = self._store.process
         self._store.forget(lambda _ident, metric, _values: metric is schema.SCHEDULE_FLOWS)
-        self._store.gauge(process, schema.SCHEDULE_FLOWS, shard, shards, value=flows, until_ns=None)
+        self._store.gauge(process, schema.SCHEDULE_FLOWS, (shard, shards), flows, None)
 
     def schedule_lag(self, seconds: float, flow: str) -> None:
         """Feed how late a run started; one histogram for all flows, as lag is the process's own trouble."""
         _ = flow
-        self._store.observe(self._store.process, schema.SCHEDULE_LAG, value=max(0.0, seconds), mark=None)
+        self._store.observe(self._store.process, schema.SCHEDULE_LAG, (), max(0.0, seconds), None)
 
     def missed(self, reason: str, flow: str) -> None:
         """Count a planned run that did not take place."""
         owner_ = self._store.owners.get(("flow", flow)) or self._store.owner(("flow", flow), {schema.FLOW.name: flow})
-        self._store.count(owner_, schema.SCHEDULE_MISSED, reason)
+        self._store.count(owner_, schema.SCHEDULE_MISSED, (reason,))
 
     def reloaded(self, *, ok: bool) -> None:
         """Count an attempt to read the configuration anew."""
-        self._store.count(self._store.process, schema.CONFIG_RELOADS, schema.RELOAD_OUTCOME.values[0 if ok else 1])
+        self._store.count(self._store.process, schema.CONFIG_RELOADS, (schema.RELOAD_OUTCOME.values[0 if ok else 1],))
 
     def audit_suppressed(self, events: int) -> None:
         """Count audit events that were held back."""
@@ -141,18 +141,16 @@ class Recorder:
         self._store.forget(lambda i, metric, _values: i == ident and metric is schema.POSTURE)
         owner_ = self._store.owners.get(ident) or self._store.owner(ident, {schema.FLOW.name: flow})
         for rule, severity, number in findings:
-            self._store.gauge(owner_, schema.POSTURE, rule, severity, value=number, until_ns=None)
+            self._store.gauge(owner_, schema.POSTURE, (rule, severity), number, None)
 
     def delivery(self, delivery: Delivery) -> None:
         """Take over the counts of what was delivered so far, and what the process is and uses."""
         if self._gauges_end:
-            self._store.gauge(self._store.process, schema.BUILD, __version__, value=1, until_ns=None)
-            self._store.gauge(self._store.process, schema.MEMORY, value=resident_bytes(), until_ns=None)
+            self._store.gauge(self._store.process, schema.BUILD, (__version__,), 1, None)
+            self._store.gauge(self._store.process, schema.MEMORY, (), resident_bytes(), None)
         for signal, count in delivery.signals.items():
             for outcome in schema.EXPORT_OUTCOME.values:
-                self._store.total(
-                    self._store.process, schema.EXPORT_ITEMS, signal, outcome, value=getattr(count, outcome)
-                )
+                self._store.total(self._store.process, schema.EXPORT_ITEMS, (signal, outcome), getattr(count, outcome))
 
 
 def resident_bytes() -> int:
@@ -205,107 +203,106 @@ class _Run:
         self._result = result
         self._until = until_ns
 
-    def _gauge(self, metric: Metric, *values: Value, value: float, lasting: bool = False) -> None:
-        until = None if lasting else self._until
-        self._store.gauge(self._owner, metric, *values, value=value, until_ns=until)
+    def _gauge(self, metric: Metric, values: Key, value: float, *, lasting: bool = False) -> None:
+        self._store.gauge(self._owner, metric, values, value, None if lasting else self._until)
 
     def _mark(self, span_id: int) -> Mark:
         """Point to a span; shared by all its measurements, as a thousand flows hold some ten each."""
         return Mark(self._result.trace_id, span_id, self._result.end_ns)
 
-    def _time(self, metric: Metric, *values: Value, seconds: float, mark: Mark) -> None:
-        self._store.observe(self._owner, metric, *values, value=seconds, mark=mark)
-
     def flow_numbers(self) -> None:
         result, mark = self._result, self._mark(self._result.span_id)
         outcome = result.outcome.value
         verdict = outcome, _value(result.blame), _value(result.counts), _value(result.reason)
-        self._store.count(self._owner, schema.FLOW_RUNS, *verdict)
-        self._gauge(schema.FLOW_UP, value=int(result.passed))
-        self._gauge(schema.LAST_RUN, value=result.end_ns / _NS, lasting=True)
+        self._store.count(self._owner, schema.FLOW_RUNS, verdict)
+        self._gauge(schema.FLOW_UP, (), int(result.passed))
+        self._gauge(schema.LAST_RUN, (), result.end_ns / _NS, lasting=True)
         if result.passed:
-            self._gauge(schema.LAST_SUCCESS, value=result.end_ns / _NS, lasting=True)
-        self._time(schema.FLOW_DURATION, outcome, seconds=result.duration, mark=mark)
+            self._gauge(schema.LAST_SUCCESS, (), result.end_ns / _NS, lasting=True)
+        self._store.observe(self._owner, schema.FLOW_DURATION, (outcome,), result.duration, mark)
         ran = {s.layer for s in result.steps if s.outcome is not Outcome.SKIP}
         if Layer.AUTH in ran:
-            self._time(schema.AUTH_TIME, seconds=result.auth_duration, mark=mark)
+            self._store.observe(self._owner, schema.AUTH_TIME, (), result.auth_duration, mark)
         if Layer.API in ran:
-            self._time(schema.API_TIME, seconds=result.api_duration, mark=mark)
+            self._store.observe(self._owner, schema.API_TIME, (), result.api_duration, mark)
 
     def step_numbers(self, step: StepResult) -> None:
         store, owner_ = self._store, self._owner
         ident = step.step, step.kind, step.layer.value
         outcome = step.outcome.value
-        reason = None if step.outcome in {Outcome.PASS, Outcome.SKIP} else _value(step.reason)
-        store.count(owner_, schema.STEP_RUNS, *ident, outcome, reason)
-        self._gauge(schema.STEP_UP, *ident, value=int(step.outcome is Outcome.PASS))
+        told = step.outcome is not Outcome.PASS and step.outcome is not Outcome.SKIP
+        reason = _value(step.reason) if told else None
+        store.count(owner_, schema.STEP_RUNS, (*ident, outcome, reason))
+        self._gauge(schema.STEP_UP, ident, int(step.outcome is Outcome.PASS))
         if step.outcome is Outcome.SKIP:
             return
-        self._time(schema.STEP_DURATION, *ident, outcome, seconds=step.duration, mark=self._mark(step.span_id))
+        store.observe(owner_, schema.STEP_DURATION, (*ident, outcome), step.duration, self._mark(step.span_id))
         expires_in = step.facts.get(Fact.ISSUANCE_EXPIRES_IN)
         if isinstance(expires_in, int | float):
-            self._gauge(schema.EXPIRES_IN, step.step, value=expires_in)
+            self._gauge(schema.EXPIRES_IN, (step.step,), expires_in)
         if step.kind in _VERIFYING and step.outcome is Outcome.FAIL:
             for problem in step.problems or tuple(filter(None, (step.reason,))):
-                store.count(owner_, schema.VALIDATION_FAILURES, problem.value)
+                store.count(owner_, schema.VALIDATION_FAILURES, (problem.value,))
         for change in step.drift:
-            store.count(owner_, schema.DRIFT_CHANGES, change.subject.value)
+            store.count(owner_, schema.DRIFT_CHANGES, (change.subject.value,))
         for case in step.cases:
-            self._gauge(schema.REJECTION, case.case, value=int(case.accepted), lasting=True)
+            self._gauge(schema.REJECTION, (case.case,), int(case.accepted), lasting=True)
         delay = step.facts.get(Fact.REVOCATION_DELAY)
         if isinstance(delay, int | float):
-            self._gauge(schema.REVOCATION_DELAY, step.step, value=delay, lasting=True)
+            self._gauge(schema.REVOCATION_DELAY, (step.step,), delay, lasting=True)
         self._claimed_skew(step)
         for exchange in step.exchanges:
             self._exchange(step, exchange)
 
     def _claimed_skew(self, step: StepResult) -> None:
         """Tell of a clock that was read from a token, where no answer of the step had a `Date`."""
-        skew, peer = step.facts.get(Fact.CLOCK_SKEW), _PEERS.get(step.layer)
-        dated = any(exchange.clock_skew is not None for exchange in step.exchanges)
-        if isinstance(skew, int | float) and peer is not None and not dated:
-            self._gauge(schema.CLOCK_SKEW, peer, value=skew)
+        skew = step.facts.get(Fact.CLOCK_SKEW)
+        if not isinstance(skew, int | float):
+            return
+        peer, dated = _PEERS.get(step.layer), any(exchange.clock_skew is not None for exchange in step.exchanges)
+        if peer is not None and not dated:
+            self._gauge(schema.CLOCK_SKEW, (peer,), skew)
 
     def _exchange(self, step: StepResult, exchange: Exchange) -> None:
         peer = _PEERS.get(step.layer)
         if exchange.clock_skew is not None and peer is not None:
-            self._gauge(schema.CLOCK_SKEW, peer, value=exchange.clock_skew)
+            self._gauge(schema.CLOCK_SKEW, (peer,), exchange.clock_skew)
         if exchange.control:
             return
         mark = self._mark(exchange.span_id)
         if not exchange.handshake:
             call = step.step, exchange.method, exchange.host, exchange.port, exchange.status
             error = _value(exchange_error(step, exchange))
-            self._time(schema.HTTP_DURATION, *call, error, seconds=exchange.duration, mark=mark)
+            self._store.observe(self._owner, schema.HTTP_DURATION, (*call, error), exchange.duration, mark)
         for phase, seconds in phases(exchange):
-            self._time(schema.PHASE_DURATION, step.step, phase, seconds=seconds, mark=mark)
+            self._store.observe(self._owner, schema.PHASE_DURATION, (step.step, phase), seconds, mark)
 
     def keys(self, step: StepResult, provider: Callable[[FlowResult], Owner]) -> None:
         """Feed what belongs to the provider: its keys and its status page."""
         number = step.facts.get(Fact.JWKS_KEY_COUNT)
         if isinstance(number, int):
-            self._store.gauge(provider(self._result), schema.KEY_COUNT, value=number, until_ns=self._until)
+            self._store.gauge(provider(self._result), schema.KEY_COUNT, (), number, self._until)
         age = step.facts.get(Fact.JWKS_KEY_AGE)
         if isinstance(age, int | float):
-            self._store.gauge(provider(self._result), schema.KEY_AGE, value=age, until_ns=self._until)
+            self._store.gauge(provider(self._result), schema.KEY_AGE, (), age, self._until)
         for change in step.key_changes:
-            self._store.count(provider(self._result), schema.KEY_CHANGES, change.change)
+            self._store.count(provider(self._result), schema.KEY_CHANGES, (change.change,))
         if step.provider_status is not None:
             now = step.provider_status.state
             for state in schema.PROVIDER_STATE.values:
                 self._store.gauge(
-                    provider(self._result), schema.PROVIDER_STATUS, state, value=int(state == now), until_ns=self._until
+                    provider(self._result), schema.PROVIDER_STATUS, (state,), int(state == now), self._until
                 )
 
     def expiries(self, step: StepResult) -> None:
         """Feed what ends, as the time of its end, and how long before it the flow file wants to be told."""
         for subject, name, end in _ends(step):
-            self._store.gauge(self._store.process, schema.EXPIRY, subject, name, value=end, until_ns=self._until)
+            self._store.gauge(self._store.process, schema.EXPIRY, (subject, name), end, self._until)
         for expiry in step.expiries:
             before = {"expiry_warning": expiry.warn_before, "expiry_critical": expiry.critical_before}
             for word, seconds in before.items():
                 if seconds is not None:
-                    self._gauge(schema.OBJECTIVE, word, expiry.subject, expiry.name, value=seconds)
+                    self._gauge(schema.OBJECTIVE, (word, expiry.subject, expiry.name), seconds)
 
 
 def _ends(step: StepResult) -> Iterator[tuple[str, str, float]]:

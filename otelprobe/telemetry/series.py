@@ -18,7 +18,10 @@ from otelprobe.telemetry.schema import Metric
 
 Value = str | int | bool | None
 Key = tuple[Value, ...]
-"""The metric's place in schema.METRICS, then the values of its own attributes, None where one is absent."""
+"""The metric's place in schema.METRICS, then the values of its own attributes, None where one is absent.
+
+Where a metric is given beside it, the values alone.
+"""
 
 _PLACES = {metric.name: place for place, metric in enumerate(schema.METRICS)}
 
@@ -57,11 +60,8 @@ class Histogram:
             self.high = value
         if mark is None:
             return
-        if self.exemplars:
-            others = tuple(e for e in self.exemplars if bisect_left(bounds, e[0]) != bucket)
-            self.exemplars = (*others, (value, mark))
-        else:
-            self.exemplars = ((value, mark),)
+        others = [e for e in self.exemplars if bisect_left(bounds, e[0]) != bucket] if self.exemplars else ()
+        self.exemplars = (*others, (value, mark))
 
 
 class Gauge(NamedTuple):
@@ -126,19 +126,19 @@ class Store:
         """The owner of what belongs to no flow."""
         return self.owners[PROCESS]
 
-    def key(self, metric: Metric, values: Sequence[Value]) -> Key:
+    def key(self, metric: Metric, values: Key) -> Key:
         """Give a series' key, the same object for all owners."""
         key = (_PLACES[metric.name], *values)
         return self._keys.setdefault(key, key)
 
-    def plan(self, owner: Owner, metric: Metric, *values: Value) -> None:
+    def plan(self, owner: Owner, metric: Metric, values: Key = ()) -> None:
         """Create a counter at zero, unless it exists."""
         if self._gauges_only:
             return
         with self.lock:
             owner.series.setdefault(self.key(metric, values), 0)
 
-    def count(self, owner: Owner, metric: Metric, *values: Value, by: int = 1) -> None:
+    def count(self, owner: Owner, metric: Metric, values: Key = (), *, by: int = 1) -> None:
         """Add to a counter; one that was not planned is announced as zero first."""
         if self._gauges_only:
             return
@@ -154,19 +154,19 @@ class Store:
             owner.newborn[key] = None
         self.on_birth()
 
-    def total(self, owner: Owner, metric: Metric, *values: Value, value: int) -> None:
+    def total(self, owner: Owner, metric: Metric, values: Key, value: int) -> None:
         """Set a counter to a total that is kept elsewhere."""
         if self._gauges_only:
             return
         with self.lock:
             owner.series[self.key(metric, values)] = value
 
-    def gauge(self, owner: Owner, metric: Metric, *values: Value, value: float, until_ns: int | None) -> None:
+    def gauge(self, owner: Owner, metric: Metric, values: Key, value: float, until_ns: int | None) -> None:
         """Set a gauge, to be reported until then."""
         with self.lock:
             owner.series[self.key(metric, values)] = Gauge(value, until_ns)
 
-    def observe(self, owner: Owner, metric: Metric, *values: Value, value: float, mark: Mark | None) -> None:
+    def observe(self, owner: Owner, metric: Metric, values: Key, value: float, mark: Mark | None) -> None:
         """Add a measurement to a histogram."""
         if self._gauges_only:
             return

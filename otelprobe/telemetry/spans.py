@@ -22,6 +22,7 @@ from otelprobe.telemetry.attributes import (
 _NS = 1_000_000_000
 _BAD = frozenset({Outcome.FAIL, Outcome.ERROR})
 _INTERNAL, _CLIENT = b"\x30\x01", b"\x30\x03"
+_IDS = Struct("<BB16sBB8s")
 _TIMES = Struct("<BQBQ")
 # A status has no description: prose and exception text stay out of spans.
 _ERROR = b"\x7a\x02\x18\x02"
@@ -85,10 +86,7 @@ def _span(
     return wire.sized(
         b"".join(
             (
-                b"\x0a\x10",
-                trace_id.to_bytes(16, "big"),
-                b"\x12\x08",
-                span_id.to_bytes(8, "big"),
+                _IDS.pack(0x0A, 16, trace_id.to_bytes(16, "big"), 0x12, 8, span_id.to_bytes(8, "big")),
                 b"" if parent_id is None else b"\x22\x08" + parent_id.to_bytes(8, "big"),
                 b"\x2a",
                 wire.text(name),

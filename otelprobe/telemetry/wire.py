@@ -17,7 +17,6 @@ _KEPT = 4096
 
 _LEAST, _MOST = -(2**63), 2**63 - 1
 _DOUBLE = Struct("<d")
-_KEPT_KINDS = frozenset({str, int, bool})
 _TRUE, _FALSE = b"\x12\x02\x10\x01", b"\x12\x02\x10\x00"
 
 
@@ -54,8 +53,8 @@ def text(words: str) -> bytes:
 
 def attributes(tag: bytes, pairs: Mapping[str, Value]) -> bytes:
     """Write attributes as the repeated field whose tag is given."""
-    # Most are texts and integers, for which `pair` would only call on.
-    return fields(tag, [(_kept if type(v) in _KEPT_KINDS else pair)(n, v) for n, v in pairs.items()])
+    known = _TEXTS.get
+    return fields(tag, [known(one) or pair(*one) for one in pairs.items()])
 
 
 def fields(tag: bytes, sized_values: Iterable[bytes]) -> bytes:
@@ -71,14 +70,23 @@ def pair(name: str, value: Value) -> bytes:
     if isinstance(value, tuple | list):
         array = fields(b"\x0a", [sized(b"\x0a" + text(item)) for item in value])
         return sized(_key(name) + b"\x12" + sized(b"\x2a" + sized(array)))
-    return _kept(name, value)
+    return _text(name, value) if isinstance(value, str) else _kept(name, value)
+
+
+_TEXTS: dict[tuple[str, object], bytes] = {}
+"""Texts written as attributes, for when they come again; begun anew when it is full, as an id of a run comes but twice."""
+
+
+def _text(name: str, value: str) -> bytes:
+    if len(_TEXTS) >= _KEPT:
+        _TEXTS.clear()
+    written = _TEXTS[name, value] = sized(_key(name) + b"\x12" + sized(b"\x0a" + text(value)))
+    return written
 
 
 @lru_cache(maxsize=_KEPT, typed=True)
-def _kept(name: str, value: str | bool | int) -> bytes:
+def _kept(name: str, value: bool | int) -> bytes:
     """Write a pair that will come again; `typed`, as 1 and true are the same to a dict."""
-    if isinstance(value, str):
-        return sized(_key(name) + b"\x12" + sized(b"\x0a" + text(value)))
     if isinstance(value, bool):
         return sized(_key(name) + (_TRUE if value else _FALSE))
     number = max(_LEAST, min(_MOST, value)) & 0xFFFFFFFFFFFFFFFF

@@ -117,25 +117,27 @@ def _listed(algorithms: Sequence[str]) -> str:
 
 
 def _kid_facts(jwt: Jwt, keys: Sequence[Key]) -> dict[str, FactValue]:
-    if jwt.kid is None or all(key.kid is None for key in keys):
+    wanted, kids = jwt.kid, [key.kid for key in keys]
+    if wanted is None or kids.count(None) == len(kids):
         return {}
-    return {Fact.JWT_KID_FOUND: any(key.kid == jwt.kid for key in keys)}
+    return {Fact.JWT_KID_FOUND: wanted in kids}
 
 
 def _candidates(jwt: Jwt, keys: Sequence[Key], alg: str, withdrawn: frozenset[str]) -> list[Key] | Problem:
     """Give the keys to try: those the kid names, else those without kid; without a kid, every key that fits."""
-    named = [k for k in keys if k.kid == jwt.kid or k.kid is None] if jwt.kid is not None else list(keys)
+    kid = jwt.kid
+    named = [k for k in keys if k.kid == kid or k.kid is None] if kid is not None else list(keys)
     if not named:
-        return _unknown_kid(jwt.kid, keys, withdrawn)
-    exact = [k for k in named if k.kid == jwt.kid] or named
+        return _unknown_kid(kid, keys, withdrawn)
+    exact = [k for k in named if k.kid == kid] or named
     fitting = [k for k in exact if k.fault is None and fits(k, alg)]
     if fitting:
         return fitting
     for key in exact:
-        if jwt.kid is not None and key.fault is not None:
+        if kid is not None and key.fault is not None:
             return Problem(Reason.KEY_UNUSABLE, f"key {shown(key.label)} cannot be used: {key.fault}")
-    what = f"key {shown(jwt.kid)}" if jwt.kid is not None else f"none of the {len(keys)} keys"
-    return Problem(Reason.KEY_MISMATCH, f"{what} {'does not fit' if jwt.kid is not None else 'fits'} alg {alg}")
+    what = f"key {shown(kid)}" if kid is not None else f"none of the {len(keys)} keys"
+    return Problem(Reason.KEY_MISMATCH, f"{what} {'does not fit' if kid is not None else 'fits'} alg {alg}")
 
 
 def _unknown_kid(kid: str | None, keys: Sequence[Key], withdrawn: frozenset[str]) -> Problem:
