@@ -1,5 +1,6 @@
 """The long-lived process: signals, reloads, health and the drain, around one scheduler and one publishing thread."""
 
+import gc
 import hashlib
 import logging
 import os
@@ -28,6 +29,9 @@ _log = logging.getLogger(__name__)
 _STOP = frozenset({signal.SIGTERM, signal.SIGINT})
 _SETTLE = 0.3
 """Seconds that files must stay as they are before a change is read: an editor may still be writing."""
+
+_PILED_UP = 10_000
+"""Objects made and not given back, after which the garbage collector looks at them: some 2 MB."""
 
 _GATHER, _BREATH = 0.25, 0.001
 """Seconds for which results are gathered before telemetry is told, and after which telling pauses for as long."""
@@ -333,6 +337,18 @@ class Server:
         guarded("closing telemetry", self._work.close)
         if self._health is not None:
             self._health.close()
+
+
+def settle() -> None:
+    """Tell the garbage collector that start-up is over.
+
+    What start-up made stays, so that it need not be walked over while flows are measured. Results come and go with their
+    runs, and nearly nothing in them refers to itself: the collector looks only when more has piled up than usually waits
+    for telemetry.
+    """
+    gc.freeze()
+    gc.set_threshold(_PILED_UP)
+    gc.enable()
 
 
 def serve(plans: Sequence[FlowPlan], work: Work, options: ServeOptions) -> int:

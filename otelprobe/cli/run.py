@@ -2,7 +2,6 @@
 
 import argparse
 import functools
-import gc
 import logging
 import sys
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,7 @@ from otelprobe.reasons import Outcome
 from otelprobe.result import FlowResult
 from otelprobe.run import Tools, run_flow, warm_up
 from otelprobe.schedule import ScheduleOptions
-from otelprobe.serve import ServeOptions, Work, serve
+from otelprobe.serve import ServeOptions, Work, serve, settle
 from otelprobe.sharding import ALL, Claim, Shard, ShardError, assigned
 from otelprobe.state import State
 from otelprobe.telemetry import Telemetry
@@ -89,9 +88,7 @@ def _run(args: argparse.Namespace) -> int:
         about=fleet.about,
         faults=(ConfigError,),
     )
-    # What start-up made stays: the collector need not walk over it while flows are measured.
-    gc.freeze()
-    gc.enable()
+    settle()
     try:
         return serve(mine, work, _options(settings))
     except (ListenError, ValueError) as error:

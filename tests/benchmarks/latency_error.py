@@ -34,7 +34,7 @@ from otelprobe.plan import FlowPlan, build
 from otelprobe.result import FlowResult
 from otelprobe.run import Tools, run_flow, warm_up
 from otelprobe.schedule import ScheduleOptions
-from otelprobe.serve import ServeOptions, Server, Work
+from otelprobe.serve import ServeOptions, Server, Work, settle
 from otelprobe.sharding import fraction
 from otelprobe.telemetry import Telemetry, TelemetrySettings
 
@@ -131,7 +131,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=2)
     given = parser.parse_args()
     gc.collect()
-    gc.freeze()  # as `otelprobe run` does once it is set up
+    settle()  # as `otelprobe run` does once it is set up
     found = {rate: (Errors(), Errors()) for rate in RATES}
     with ExitStack() as stack:
         base, endpoint = stack.enter_context(servers(DELAY)), stack.enter_context(servers())

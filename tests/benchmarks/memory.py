@@ -31,7 +31,7 @@ from otelprobe.plan import FlowPlan, build
 from otelprobe.result import FlowResult
 from otelprobe.run import Tools, run_flow, warm_up
 from otelprobe.schedule import ScheduleOptions
-from otelprobe.serve import ServeOptions, Server, Work
+from otelprobe.serve import ServeOptions, Server, Work, settle
 from otelprobe.telemetry import Telemetry, TelemetrySettings
 
 LIMIT, GROWTH = 100.0, 2.0
@@ -182,7 +182,7 @@ def main() -> None:
         tools = Tools(http=LiveHttp(SystemClock()))
         warm_up(plans, tools)
         gc.collect()
-        gc.freeze()
+        settle()
         ledger.note("registered, libraries loaded")
         template = run_for_real(plans, telemetry, tools)
         ledger.note("after every flow ran for real")
