@@ -13,7 +13,7 @@ from otelprobe.telemetry import schema
 from otelprobe.telemetry.attributes import exchange_error, phases
 from otelprobe.telemetry.delivery import Delivery
 from otelprobe.telemetry.schema import Metric
-from otelprobe.telemetry.series import Key, Mark, Owner, OwnerId, Store
+from otelprobe.telemetry.series import Mark, Owner, OwnerId, Store, Values
 
 _NS = 1_000_000_000
 _STALE_AFTER = 3
@@ -163,7 +163,7 @@ def resident_bytes() -> int:
         return most if sys.platform == "darwin" else most * 1024
 
 
-def _obsolete(steps: dict[str, set[str]], ident: OwnerId, metric: Metric, values: Key) -> bool:
+def _obsolete(steps: dict[str, set[str]], ident: OwnerId, metric: Metric, values: Values) -> bool:
     """Tell whether a flow's series belongs to a step or an objective that its new configuration may not have."""
     if ident[0] != "flow":
         return False
@@ -203,7 +203,7 @@ class _Run:
         self._result = result
         self._until = until_ns
 
-    def _gauge(self, metric: Metric, values: Key, value: float, *, lasting: bool = False) -> None:
+    def _gauge(self, metric: Metric, values: Values, value: float, *, lasting: bool = False) -> None:
         self._store.gauge(self._owner, metric, values, value, None if lasting else self._until)
 
     def _mark(self, span_id: int) -> Mark:

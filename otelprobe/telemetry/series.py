@@ -17,11 +17,11 @@ from otelprobe.telemetry import schema
 from otelprobe.telemetry.schema import Metric
 
 Value = str | int | bool | None
-Key = tuple[Value, ...]
-"""The metric's place in schema.METRICS, then the values of its own attributes, None where one is absent.
+Values = tuple[Value, ...]
+"""The values of a metric's own attributes, None where one is absent."""
 
-Where a metric is given beside it, the values alone.
-"""
+Key = tuple[int, *Values]
+"""The metric's place in schema.METRICS, then its values."""
 
 _PLACES = {metric.name: place for place, metric in enumerate(schema.METRICS)}
 
@@ -126,19 +126,19 @@ class Store:
         """The owner of what belongs to no flow."""
         return self.owners[PROCESS]
 
-    def key(self, metric: Metric, values: Key) -> Key:
+    def key(self, metric: Metric, values: Values) -> Key:
         """Give a series' key, the same object for all owners."""
-        key = (_PLACES[metric.name], *values)
+        key: Key = (_PLACES[metric.name], *values)
         return self._keys.setdefault(key, key)
 
-    def plan(self, owner: Owner, metric: Metric, values: Key = ()) -> None:
+    def plan(self, owner: Owner, metric: Metric, values: Values = ()) -> None:
         """Create a counter at zero, unless it exists."""
         if self._gauges_only:
             return
         with self.lock:
             owner.series.setdefault(self.key(metric, values), 0)
 
-    def count(self, owner: Owner, metric: Metric, values: Key = (), *, by: int = 1) -> None:
+    def count(self, owner: Owner, metric: Metric, values: Values = (), *, by: int = 1) -> None:
         """Add to a counter; one that was not planned is announced as zero first."""
         if self._gauges_only:
             return
@@ -154,19 +154,19 @@ class Store:
             owner.newborn[key] = None
         self.on_birth()
 
-    def total(self, owner: Owner, metric: Metric, values: Key, value: int) -> None:
+    def total(self, owner: Owner, metric: Metric, values: Values, value: int) -> None:
         """Set a counter to a total that is kept elsewhere."""
         if self._gauges_only:
             return
         with self.lock:
             owner.series[self.key(metric, values)] = value
 
-    def gauge(self, owner: Owner, metric: Metric, values: Key, value: float, until_ns: int | None) -> None:
+    def gauge(self, owner: Owner, metric: Metric, values: Values, value: float, until_ns: int | None) -> None:
         """Set a gauge, to be reported until then."""
         with self.lock:
             owner.series[self.key(metric, values)] = Gauge(value, until_ns)
 
-    def observe(self, owner: Owner, metric: Metric, values: Key, value: float, mark: Mark | None) -> None:
+    def observe(self, owner: Owner, metric: Metric, values: Values, value: float, mark: Mark | None) -> None:
         """Add a measurement to a histogram."""
         if self._gauges_only:
             return
@@ -177,7 +177,7 @@ class Store:
                 histogram = owner.series[key] = Histogram(len(metric.bounds) + 1)
             histogram.observe(metric.bounds, value, mark if self._exemplars else None)
 
-    def forget(self, unwanted: Callable[[OwnerId, Metric, Key], bool]) -> None:
+    def forget(self, unwanted: Callable[[OwnerId, Metric, Values], bool]) -> None:
         """Drop series that nobody will feed again."""
         with self.lock:
             for ident, owner in self.owners.items():
@@ -191,12 +191,6 @@ class Store:
             self.owners = {i: o for i, o in self.owners.items() if i == PROCESS or keep(i)}
 
 
-def place_of(key: Key) -> int:
-    """Give the place in schema.METRICS of the metric that a key belongs to."""
-    place = key[0]
-    return place if isinstance(place, int) else 0
-
-
 def metric_of(key: Key) -> Metric:
     """Give the metric that a key belongs to."""
-    return schema.METRICS[place_of(key)]
+    return schema.METRICS[key[0]]
