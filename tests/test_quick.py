@@ -1,12 +1,13 @@
 """Frozen dataclasses with an `__init__` of our own behave as they do without it."""
 
 from collections.abc import Callable
+from copy import copy
 from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
 from typing import Any
 
 import pytest
 
-from otelprobe.quick import quick
+from otelprobe.quick import lazy, quick
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,26 @@ class Quick:
     second: str = "two"
     third: list[int] = field(default_factory=list, repr=False)
     fourth: float | None = field(default=None, kw_only=True)
+
+
+class Base:
+    """What another class stands on."""
+
+    __slots__ = ()
+
+
+class Lazy:
+    """Something with a value that is worked out when it is asked for."""
+
+    def __init__(self, parts: list[int]) -> None:
+        self.parts = parts
+        self.asked = 0
+
+    @lazy
+    def total(self) -> int:
+        """Add up."""
+        self.asked += 1
+        return sum(self.parts)
 
 
 def values(of: Any) -> list[object]:
@@ -90,3 +111,47 @@ def test_what_is_not_made_of_its_fields_alone_is_refused():
     for kind in (More, Less):
         with pytest.raises(TypeError, match="is not made of its fields alone"):
             quick(kind)
+
+
+def test_nothing_shows_how_a_quick_one_was_made():
+    """An instance is of its own class, holds nothing but its fields, and can be copied."""
+    made = Quick(1, "b", [3], fourth=4.0)
+    assert type(made) is Quick
+    assert not hasattr(made, "__dict__")
+    assert copy(made) == made
+    assert type(copy(made)) is Quick
+
+
+def test_a_quick_class_may_stand_on_another():
+    """A class with a base of its own is made quick as well."""
+
+    @quick
+    @dataclass(frozen=True, slots=True)
+    class Further(Base):
+        first: int
+
+    assert isinstance(Further(1), Base)
+    assert Further(first=1) == Further(1)
+
+
+def test_a_failing_factory_is_told():
+    """What a factory raises reaches the caller."""
+
+    def broken() -> int:
+        raise LookupError("nothing there")
+
+    @quick
+    @dataclass(frozen=True, slots=True)
+    class Fragile:
+        first: int = field(default_factory=broken)
+
+    with pytest.raises(LookupError, match="nothing there"):
+        Fragile()
+
+
+def test_a_lazy_value_is_worked_out_once_for_each_instance():
+    """It is made when it is first asked for, kept, and nobody else's; the class gives the descriptor."""
+    one, other = Lazy([1]), Lazy([2, 3])
+    assert (one.total, one.total, other.total) == (1, 1, 5)
+    assert (one.asked, other.asked) == (1, 1)
+    assert Lazy.total.__doc__ == "Add up."

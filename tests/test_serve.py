@@ -1,5 +1,6 @@
 """The long-lived process: publishing, watching, reloading, and its signals in a process of its own."""
 
+import gc
 import http.client
 import json
 import logging
@@ -19,7 +20,7 @@ from otelprobe.health import ListenError
 from otelprobe.plan import FlowPlan
 from otelprobe.reasons import Outcome
 from otelprobe.result import FlowResult
-from otelprobe.serve import Publisher, ServeOptions, Server, Watch, Work
+from otelprobe.serve import Publisher, ServeOptions, Server, Watch, Work, settle
 
 
 class FlowFileError(Exception):
@@ -591,3 +592,16 @@ def test_a_hangup_reloads(start: Callable[..., Process]) -> None:
     process.send(signal.SIGTERM)
 
     assert process.end()[0] == 143
+
+
+def test_the_garbage_collector_rests_once_start_up_is_over():
+    """What start-up made is set aside, and the collector looks rarely, but it looks."""
+    before = gc.get_threshold()
+    try:
+        settle()
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > 0
+        assert gc.get_threshold()[0] > before[0]
+    finally:
+        gc.unfreeze()
+        gc.set_threshold(*before)
