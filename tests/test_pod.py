@@ -112,6 +112,8 @@ def test_a_refused_reload_is_told_everywhere(start: Callable[..., Pod], server: 
             attributes(p)["otelprobe.config.outcome"] for p in inbox.points("otelprobe.config.reloads") if p.as_int
         }, 60)  # fmt: skip
         first, *_, last = events(inbox)
+        pod.process.terminate()
+        pod.process.wait(120)
     assert first == {"otelprobe.config.outcome": "refused", "otelprobe.detail": fault}
     assert last["otelprobe.config.outcome"] == "ok"
     refusal = next(r for r in inbox.records if r.event_name == "otelprobe.config.reloaded")
@@ -122,7 +124,7 @@ def test_a_refused_reload_is_told_everywhere(start: Callable[..., Pod], server: 
     ("shard", "told"),
     [
         ("3/3", "--shard: no such shard: they are counted from 0, so the last of three is 2/3"),
-        ("0/0", "--shard: not a shard: write index/count, the first is 0, as in 0/3, or index/@FILE"),
+        ("0/0", "--shard: no such shard: they are counted from 0, so the last of three is 2/3"),
         ("one", "--shard: not a shard: write index/count, the first is 0, as in 0/3, or index/@FILE"),
         ("-1/3", "--shard: not a shard: write index/count, the first is 0, as in 0/3, or index/@FILE"),
         ("0/@none", "--shard: none cannot be read: No such file or directory; it has to hold the number of shards"),
