@@ -19,7 +19,7 @@ test-stack: servers ## The tests on servers that nobody here wrote
 servers: $(STAMP) ## Obtain the servers of the stack tests
 	@$(BIN)/python -m tests.stack.harness
 
-campaign: $(STAMP) ## Every fault live, to the notification; in scaled time, so on a machine that does nothing else
+campaign: $(STAMP) ## Every fault live, to the notification; in scaled time, as fast as the machine keeps up with
 	@$(BIN)/python -m tests.stack.harness collector prometheus alertmanager keycloak
 	@$(BIN)/pytest -q -o norecursedirs=".*" -m campaign tests/stack
 

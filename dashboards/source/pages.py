@@ -33,6 +33,11 @@ in Jaeger or in Tempo. The boards filter by environment, provider, flow and loca
 The environment is `deployment.environment.name` in `OTEL_RESOURCE_ATTRIBUTES`; Prometheus has to promote it and `otelprobe.location` to labels, as
 [prometheus.yml](../collector-config/prometheus.yml) does.
 
+The boards show long-lived probers and one-shot runs alike; Prober health is about processes that run on, and of one-shot runs shows
+only how many there are. Over a thousand flows and thirty days no panel takes Prometheus more than a second of one processor: curves are
+drawn from series that are recorded every four minutes, or only while there is something to show
+(`python tests/benchmarks/boards.py` measures each). The Flow board is meant for one flow at a time.
+
 Histograms are native, as the shipped prometheus.yml keeps them, or classic: every query asks for both forms, and the one that is not there
 costs nothing. Heatmaps draw native histograms in every Grafana from 10 on.
 

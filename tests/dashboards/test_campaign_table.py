@@ -1,5 +1,7 @@
 """The campaign's table fits the rules, and its judge sees what is missing, besides, repeated or not over."""
 
+import pytest
+
 from dashboards.source.alerts import groups
 from dashboards.source.outputs import flat
 from dashboards.source.promql import PROVIDER
@@ -8,6 +10,7 @@ from dashboards.source.rules import Parameters
 from otelprobe.demo import FAULTS
 from tests.stack.campaign import table
 from tests.stack.campaign.judge import complaints
+from tests.stack.campaign.pace import LONGEST, Late, at_its_pace
 from tests.stack.campaign.page import page
 from tests.stack.campaign.webhook import Told
 
@@ -69,3 +72,26 @@ def test_the_judge_follows_a_notice_and_not_each_of_its_alerts() -> None:
     ends = [told(at, table.API, firing=False, fingerprint=f) for at, f in ((3, "a"), (4, "b"))]
     assert complaints([*two, *ends], {"corp": (table.API,)}, resolved=True) == ()
     assert complaints([told(1, table.AUTH, firing=False)], {}, resolved=True) == ()
+
+
+def test_a_story_that_comes_late_is_told_again_more_slowly() -> None:
+    """The minute doubles until the machine keeps up; a machine that never does is told of, and a fault is one at once."""
+    tried: list[float] = []
+
+    def late_below(limit: float) -> None:
+        def story(minute: float) -> None:
+            tried.append(minute)
+            if minute < limit:
+                raise Late("a group of rules: 9")
+
+        at_its_pace(story, 2.0)
+
+    late_below(8)
+    assert tried == [2, 4, 8]
+    with pytest.raises(
+        pytest.fail.Exception, match=f"too slow even for a minute of {LONGEST:g} s: a group of rules: 9"
+    ):
+        late_below(2 * LONGEST)
+    tried.clear()
+    with pytest.raises(pytest.fail.Exception, match="missing"):
+        at_its_pace(lambda _: pytest.fail("missing: corp"), 2.0)

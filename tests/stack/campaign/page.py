@@ -10,13 +10,11 @@ _HEAD = """\
 
 # Which fault tells whom
 
-Every fault of the embedded provider, and what else can go wrong, with the notifications that it brings about. The table is
-tried as it
-stands: `make campaign` runs otelprobe, the official collector, Prometheus, Alertmanager and a webhook with the shipped
-[rules](alerts.md) and routes, breaks everything at the same time, each fault at a provider of its own, and mends it again. No
-notification
-may be missing, none may come besides, each comes once, and each is resolved after the mending. Only the minute is shorter
-there.
+Every fault of the embedded provider, trouble with a Keycloak, and what else can go wrong, with the notifications that it
+brings about. The table is tried as it stands: `make campaign` runs otelprobe, the official collector, Prometheus, Alertmanager
+and a webhook with the shipped [rules](alerts.md) and routes, breaks everything at the same time, each fault at a provider of its
+own, and mends it again. No notification may be missing, none may come besides, each comes once, and each is resolved after the
+mending. Only the minute is shorter there: two seconds, or as many as the machine keeps up with.
 
 Three receivers stand for three kinds of people, as in [alertmanager.yaml](../dashboards/alerts/alertmanager.yaml):
 
