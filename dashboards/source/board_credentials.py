@@ -79,7 +79,7 @@ def _tokens() -> tuple[Panel, ...]:
               [prom(f"{faults} * 60", f"{{{{{ERROR}}}}}")], "none", stacked=True, steps=((None, "green"), (10, "red")), span=8),
         lines("Lifetime of access tokens", "What the last issued access token was given; the twenty shortest.",
               [prom(f"bottomk(20, min {by((FLOW, STEP))} ({select(rec.LIFETIME, BY_PLACE)}))", f"{{{{{FLOW}}}}} {{{{{STEP}}}}}")], "s", span=8),
-        signed("Clock skew", "The peer's clock minus ours, where they differ by more than a second; 30 s either way fire an alert.", [prom(skew, f"{{{{{FLOW}}}}} {{{{{PEER}}}}}")],
+        signed("Clock skew", "The peer's clock minus ours, where they differ by more than two seconds; 30 s either way fire an alert.", [prom(skew, f"{{{{{FLOW}}}}} {{{{{PEER}}}}}")],
                "s", span=8),
     )  # fmt: skip
 

@@ -69,7 +69,7 @@ def _posture() -> tuple[Panel, ...]:
     )
     return (
         grid("Findings", "Rules of good posture that are broken, the most severe first.", {FLOW: "flow", PROVIDER: "provider", rule: "rule", severity: "severity"},
-             (Column("findings", found, "none"),), span=14, lead=("severity", "rule"), empty="no rule is broken"),
+             (Column("findings", found, "none"),), span=14, lead=("severity", "rule"), widths={"severity": 90, "rule": 240}, empty="no rule is broken"),
         lines("Findings over time", "By severity.",
               [prom(f"sum {by((severity,))} ({select(rec.FINDINGS, BY_PLACE)})", f"{{{{{severity}}}}}")], "none", stacked=True, span=10),
     )  # fmt: skip

@@ -83,8 +83,8 @@ FINDINGS = "otelprobe:flow_posture_findings"
 PROBER_RUNS = "otelprobe:prober_runs:rate5m"
 PROBER_MISSED = "otelprobe:prober_missed:rate5m"
 LAYERS = {"auth": schema.AUTH_TIME, "api": schema.API_TIME}
-NOTABLE = 1
-"""Seconds by which clocks differ before a board shows it."""
+NOTABLE = 2
+"""Seconds by which clocks differ before a board shows it; a `Date` tells whole ones."""
 
 QUANTILES = (0.5, 0.95, 0.99)
 STATE = 15 * MINUTE
