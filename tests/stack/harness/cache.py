@@ -61,7 +61,7 @@ def entry_in_place(name: str, make: Callable[[Path], None]) -> Path:
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir()
                 make(folder)
-                whole.touch()
+    whole.touch()  # when it was last asked for
     return folder
 
 
