@@ -89,7 +89,8 @@ def login(name: str, **members: object) -> dict[str, Any]:
 def run(folder: Path, issuer: str, *steps: Mapping[str, Any], **members: object) -> FlowResult:
     """Run one flow of the realm's metadata and these steps."""
     metadata = {"step": "saml_metadata", "url": f"{issuer}/protocol/saml/descriptor", "entity_id": issuer, **members}
-    flow = {"name": "sso", "deadline": "30s", "steps": [metadata, *steps]}
+    patient = {"timeout": "60s"}  # a young Keycloak on a busy machine is none of what is tested
+    flow = {"name": "sso", "deadline": "3m", "http": patient, "steps": [metadata, *steps]}
     (folder / "flow.yaml").write_text(yaml.safe_dump({"flows": [flow]}), "utf-8")
     (plan,) = build(load([folder / "flow.yaml"]))
     return run_flow(plan, Tools(http=LiveHttp(SystemClock())))
