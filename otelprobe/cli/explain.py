@@ -19,6 +19,7 @@ WARNINGS = frozenset(
         Reason.CREDENTIAL_EXPIRING,
         Reason.PROVIDER_DEGRADED,
         Reason.PROVIDER_STATUS_UNKNOWN,
+        Reason.RATE_LIMIT_UNSEEN,
         Reason.ROTATION_UNSAFE,
         Reason.STATE_LOST,
     }
