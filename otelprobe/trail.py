@@ -59,7 +59,6 @@ class Trail:
         return max(self._turns.values(), default=0)
 
     def _loop(self) -> CheckFailed:
-        (_, host, _), times = self._turns.most_common(1)[0]
-        return CheckFailed(
-            Reason.REDIRECT_LOOP, f"the same page of {shown(host)} came {times} times, and nothing was sent"
-        )
+        (_, place, _), times = self._turns.most_common(1)[0]
+        host = shown(urlsplit(f"//{place}").hostname)
+        return CheckFailed(Reason.REDIRECT_LOOP, f"the same page of {host} came {times} times, and nothing was sent")

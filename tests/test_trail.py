@@ -5,7 +5,7 @@ import pytest
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.trail import MOST_HOPS, Trail
 
-PAGE = "https://login.example.com/authorize"
+PAGE = "https://somebody:canary@login.example.com:8443/authorize"
 LATE = CheckFailed(Reason.DEADLINE_EXCEEDED, "no time was left")
 
 
