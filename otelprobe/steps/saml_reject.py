@@ -21,7 +21,7 @@ from otelprobe.rejection.case import Case, Group
 from otelprobe.rejection.marks import marks
 from otelprobe.rejection.saml_cases import SAML_CASES, Material, Offer
 from otelprobe.rejection.selection import Rota, case_words, named_too, notes_of, selected
-from otelprobe.rejection.verdict import Offered, case_facts, case_results, judge
+from otelprobe.rejection.verdict import Offered, case_facts, case_results, judge, odd_answers
 from otelprobe.result import Warn
 from otelprobe.retained import forget, outlives_process, recall, retain
 from otelprobe.saml import signature
@@ -190,7 +190,11 @@ class SamlReject(ServiceProviderStep):
         left_out = {why: [w for w in words if w in named] for why, words in tally.missing.items()}
         done = Done(
             facts=case_facts(tally.offered),
-            warnings=(*warnings, *(_left_out(why, words) for why, words in left_out.items() if words)),
+            warnings=(
+                *warnings,
+                *(_left_out(why, words) for why, words in left_out.items() if words),
+                *odd_answers(tally.offered, ()),
+            ),
             cases=case_results(tally.offered),
         )
         failed = judge(tally.offered, tally.controls, _doubts(tally))
@@ -296,7 +300,7 @@ class SamlReject(ServiceProviderStep):
         marked = marks(name, group)
         try:
             reply = walk.submit(arrival, marked, control=True)
-            if challenged(reply) or classify_page(reply) is not None or reply.status == 429:
+            if challenged(reply) or classify_page(reply) is not None or reply.status == 429 or reply.status >= 500:
                 return _Delivered(Answer(name, reply))
             if reply.status >= 400 or back_to_login(reply) or self.url is None:
                 return _Delivered(Answer(name, reply, found=reply.status < 400 and not back_to_login(reply)))
