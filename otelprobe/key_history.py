@@ -14,6 +14,9 @@ from otelprobe.result import KeyChange, Warn
 from otelprobe.step import Context
 from otelprobe.tokens import Key, shown
 
+HISTORY = "jwks."
+"""What the keys of these documents begin with in the state; a provider's name follows."""
+
 _REMEMBERED = 30 * 86400.0
 """Seconds that a withdrawn key is remembered: longer than any access token should live."""
 
@@ -34,13 +37,15 @@ class KeyNews:
 class _History:
     """What is remembered of one provider: labels of keys to their thumbprints and times, Unix seconds.
 
-    `times` has when it was looked last, when a key was added last, and how long caches may keep the set.
+    `issuer` says whose they are. `times` has when it was looked last, when a key was added last, and how long caches may
+    keep the set.
     """
 
     published: dict[str, dict[str, Any]] = field(default_factory=dict)
     withdrawn: dict[str, dict[str, Any]] = field(default_factory=dict)
     signed: dict[str, dict[str, Any]] = field(default_factory=dict)
     times: dict[str, Any] = field(default_factory=dict)
+    issuer: str = ""
 
     def lifetime(self) -> float:
         """Give the longest lifetime of a token that was seen; 0 where none was."""
@@ -96,6 +101,20 @@ def withdrawn_kids(ctx: Context) -> frozenset[str]:
     """Give the keys that were published in an earlier run and are no more."""
     history = _load(ctx)
     return frozenset(history.withdrawn) if history is not None else frozenset()
+
+
+def issuer_of(document: Mapping[str, Any]) -> str | None:
+    """Give the issuer that a history is about; None for one that does not say."""
+    issuer = document.get("issuer")
+    return issuer if isinstance(issuer, str) and issuer else None
+
+
+def thumbprints_of(document: Mapping[str, Any]) -> Iterator[str]:
+    """Give the thumbprints of the keys that a history has, also of those that are withdrawn."""
+    for name in ("published", "withdrawn"):
+        for entry in _table(document, name).values():
+            found = entry.get("thumbprint")
+            yield from found.split("+") if isinstance(found, str) else ()
 
 
 def _thumbprints(keys: Sequence[Key]) -> dict[str, str | None]:
@@ -214,7 +233,9 @@ def _load(ctx: Context) -> _History | None:
         return None
     times = document.get("times")
     return _History(
-        **{name: _table(document, name) for name in ("published", "withdrawn", "signed")},
+        published=_table(document, "published"),
+        withdrawn=_table(document, "withdrawn"),
+        signed=_table(document, "signed"),
         times=dict(times) if isinstance(times, dict) else {},
     )
 
@@ -225,8 +246,9 @@ def _table(document: Mapping[str, Any], name: str) -> dict[str, dict[str, Any]]:
 
 
 def _save(ctx: Context, history: _History) -> None:
+    history.issuer = ctx.identity_provider().issuer
     ctx.state.save(_key(ctx), asdict(history))
 
 
 def _key(ctx: Context) -> str:
-    return f"jwks.{ctx.identity_provider().name}"
+    return f"{HISTORY}{ctx.identity_provider().name}"

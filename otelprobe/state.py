@@ -3,7 +3,7 @@
 import json
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +40,19 @@ class State:
                 if document is not None:
                     self._kept[key] = document
             return self._kept.get(key)
+
+    def documents(self, prefix: str) -> Iterator[dict[str, Any]]:
+        """Give every document whose key begins with this; what other processes have written is read anew."""
+        with self._lock:
+            kept = {key: document for key, document in self._kept.items() if key.startswith(prefix)}
+        yield from kept.values()
+        if self._directory is None:
+            return
+        own = {self._path(key).name for key in kept}
+        for path in sorted(self._directory.glob(f"{quote(prefix, safe='')}*.json")):
+            document = self._read(path) if path.name not in own else None
+            if document is not None:
+                yield document
 
     def save(self, key: str, document: Mapping[str, Any], *, sync: bool = False) -> bool:
         """Keep a document under `key`; tell whether it will outlive the process.

@@ -69,6 +69,12 @@ def _old(seen: Observations) -> Iterable[Broken] | None:
     return [(seen.provider, f"the oldest key is in use for {days:.0f} days")] if seen.key_age > seen.max_key_age else []
 
 
+def _shared(seen: Observations) -> Iterable[Broken] | None:
+    if seen.shared_keys is None:
+        return None
+    return [(seen.provider, f"key {shown(key)} is also published by {shown(other)}") for key, other in seen.shared_keys]
+
+
 def _certificate(seen: Observations) -> Iterable[Broken] | None:
     if seen.keys is None:
         return None
@@ -148,6 +154,15 @@ KEY_RULES = (
         why="A key that is never rotated cannot be rotated in an emergency either.",
         mend="Rotate signing keys regularly, with an overlap.",
         check=_old,
+    ),
+    Rule(
+        id="key-shared",
+        severity=Severity.HIGH,
+        side="provider",
+        source="NIST SP 800-57, section 5.2; OWASP Key Management Cheat Sheet",
+        why="Who has the key of one environment, often the less guarded, can issue tokens for the other.",
+        mend="Draw a key for each environment; a copied realm or configuration must not bring its keys along.",
+        check=_shared,
     ),
     Rule(
         id="key-certificate-ended",

@@ -40,6 +40,7 @@ class Answered:
 class Observations:
     """One look. `max_lifetime` and `max_key_age` (seconds) are what the flow file allows.
 
+    `shared_keys` are names of keys with the other provider that has published them.
     `refused_grant`, `login_page` and `plain_http` are the provider's answers to a token request that it must refuse, to an
     authorization request without redirect URI, and to plain http; `api`, `api_refusal` and `preflight` the API's to a good
     token, to garbage for one, and to a preflight from a foreign origin.
@@ -53,6 +54,7 @@ class Observations:
     keys: tuple[Key, ...] | None = None
     key_cache: float | None = None
     key_age: float | None = None
+    shared_keys: tuple[tuple[str, str], ...] | None = None
     token: Jwt | None = field(default=None, repr=False)
     id_token: Jwt | None = field(default=None, repr=False)
     jti_repeated: bool | None = None

@@ -56,6 +56,10 @@ origin, garbage for a token, and the good token. They go only to hosts that the 
 change nothing. A rule that has nothing to look at says nothing; the fact `posture.rules` counts those that had. What bad credentials
 an API takes, `reject` finds out.
 
+A key that two providers of different issuers publish is `key-shared`: by what is remembered of every provider of the flow files, and of
+those of other environments whose state directories `compare_state` names. Realms and configurations that are copied with their keys
+are found so.
+
 Not to be seen from outside, and so not judged: where clients keep tokens, where keys are kept, what is logged, whether old TLS versions
 are still accepted (only the version that was agreed on is seen; `reject` tries them), and a rate limit that sends no header.
 """

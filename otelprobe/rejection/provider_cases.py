@@ -564,7 +564,7 @@ _TABLE: tuple[ProviderCase, ...] = (
          Reason.REFRESH_REUSE_ACCEPTED, proper=_REFUSED, taken=issued, control="session"),
     Case("N18", "wrong_password", _INTRUSIVE, "a wrong password of a decoy user", _user, _decoy,
          proper=_REFUSED, taken=issued, parameter="decoy_user"),
-    Case("N31", "burst", _INTRUSIVE, f"a wrong secret or password, {BURST} times in a row", _nothing, _burst,
+    Case("N31", "request_burst", _INTRUSIVE, f"a wrong secret or password, {BURST} times in a row", _nothing, _burst,
          proper=_REFUSED, taken=issued, control="burst"),
 )  # fmt: skip
 

@@ -11,6 +11,7 @@ from otelprobe.fields import Duration, Url
 from otelprobe.forging import GARBAGE
 from otelprobe.http import Reply
 from otelprobe.key_history import key_age
+from otelprobe.key_sharing import shared_keys
 from otelprobe.posture import Answered, Observations, PosturePolicy, Waiver, judge
 from otelprobe.posture.policy import Judged, at_least
 from otelprobe.posture.rules import BY_ID
@@ -60,6 +61,9 @@ class Posture(Step):
 
     max_key_age: Duration = 365 * 86400.0
     """Longest time that a signing key may be in use, as far as it was watched; default 365d."""
+
+    compare_state: tuple[str, ...] = ()
+    """State directories of probers of other environments: a key that is in them must not be this provider's (`key-shared`)."""
 
     def warm_up(self) -> None:
         """Import what tokens and keys are read with."""
@@ -120,6 +124,11 @@ class Posture(Step):
             keys=keys.keys if keys is not None else None,
             key_cache=keys.cache_time if keys is not None else None,
             key_age=key_age(ctx) if ctx.provider is not None and keys is not None else None,
+            shared_keys=(
+                shared_keys(ctx, keys.keys, self.compare_state)
+                if ctx.provider is not None and keys is not None
+                else None
+            ),
             token=token,
             id_token=_parsed(tokens.id_token) if tokens is not None else None,
             jti_repeated=_jti_repeated(ctx, token, self.name),

@@ -98,8 +98,8 @@ class RejectAtProvider(Step):
     """
 
     decoy_user: str | None = None
-    """For `wrong_password`: a user that may be locked out. `burst` guesses at its password, without it at a client that does
-    not exist.
+    """For `wrong_password`: a user that may be locked out. `request_burst` guesses at its password, without it at a client
+    that does not exist.
     """
 
     allow_intrusive: bool = False

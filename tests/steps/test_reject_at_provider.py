@@ -451,7 +451,7 @@ def test_spoilt_codes_have_a_good_one_beside_them(world: World, server: Server) 
 
 
 def burst(**more: Any) -> RejectAtProvider:
-    return step("burst", allow_intrusive=True, intrusive_hosts=("127.0.0.1",), **more)
+    return step("request_burst", allow_intrusive=True, intrusive_hosts=("127.0.0.1",), **more)
 
 
 @pytest.mark.parametrize(("limit", "sent", "reasons"), [(6, 7, []), (99, 20, [Reason.RATE_LIMIT_UNSEEN])])
@@ -475,7 +475,7 @@ def test_a_burst_at_a_decoy_user(world: World, server: Server) -> None:
     refuse = as_json({"error": "invalid_grant"}, 400)
     server.on("/token", lambda seen: refuse if len(server.seen) <= 3 else idp.token(seen))
     accepted, done, failed = once(burst(decoy_user="eve"), context(world))
-    assert accepted == {"burst"}
+    assert accepted == {"request_burst"}
     assert failed is not None
     assert (failed.reason, done.facts[Fact.REJECTION_BURST]) == (Reason.REJECTION_ACCEPTED, 4)
     assert {seen.form["username"] for seen in server.seen} == {"eve"}
@@ -489,5 +489,5 @@ def test_a_burst_keeps_to_the_budget(world: World, server: Server) -> None:
     _, done, failed = once(burst(), context(world))
     assert (failed, len(server.seen)) == (None, 5)
     assert [w.detail for w in done.warnings] == [
-        "burst: request 6 of 20 ended it by budget_exhausted, not by a rate limit"
+        "request_burst: request 6 of 20 ended it by budget_exhausted, not by a rate limit"
     ]

@@ -9,6 +9,7 @@ import pytest
 from otelprobe.fields import SecretRef
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.rejection.api_cases import API_CASES
+from otelprobe.rejection.provider_cases import PROVIDER_CASES
 from otelprobe.result import Fact
 from otelprobe.signing import Signer
 from otelprobe.state import State
@@ -184,6 +185,11 @@ def test_every_weakness_is_worth_its_case() -> None:
     elsewhere |= {case.word for case in API_CASES.values() if case.number in {"N7", "N28"}}
     found = {name.partition(":")[0] for names in WEAKNESSES.values() for name in names}
     assert found | elsewhere == set(API_CASES)
+
+
+def test_no_word_means_a_case_of_the_api_and_one_of_the_provider() -> None:
+    """Metrics and alerts know a case by its word alone."""
+    assert not set(API_CASES) & set(PROVIDER_CASES)
 
 
 @pytest.mark.parametrize(("weak", "found"), [("", set()), ("certificate", {"confusion_certificate"})])
