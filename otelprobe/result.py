@@ -216,12 +216,15 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class CaseResult:
-    """One bad credential that was offered: `accepted` is the finding. `fetched`: the URL that it names was asked for."""
+    """One bad credential that was offered: `accepted` is the finding.
+
+    `fetched` says of one that names a URL of ours whether the server asked for it; None: it names none.
+    """
 
     case: str
     accepted: bool
     status: int | None
-    fetched: bool = False
+    fetched: bool | None = None
 
 
 class AuditEvent(StrEnum):

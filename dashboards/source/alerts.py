@@ -61,6 +61,9 @@ AFTER = 10 * MINUTE
 ACCEPTED = (Reason.ENDPOINT_NOT_PROTECTED, Reason.REJECTION_ACCEPTED, Reason.REVOCATION_INEFFECTIVE)
 """Reasons that BadCredentialAccepted tells of."""
 
+FOLLOWED = Reason.KEY_URL_FETCHED
+"""The reason that BadCredentialFollowed tells of."""
+
 FLOW_VARIABLES = {"environment": ENV, "provider": PROVIDER, "flow": FLOW}
 PROVIDER_VARIABLES = {"environment": ENV, "provider": PROVIDER}
 CLOCK_SKEW = 30
@@ -320,7 +323,12 @@ def _weakness(p: Parameters) -> Alert:
         schema.FLOW_RUNS,
         p.span(30 * MINUTE),
         (*FLOW_KEYS, BLAME, ERROR),
-        *(f'{COUNTS}="none"', f'{OUTCOME}="fail"', f'{BLAME}=~"provider|api"', f'{ERROR}!~"{"|".join(ACCEPTED)}"'),
+        *(
+            f'{COUNTS}="none"',
+            f'{OUTCOME}="fail"',
+            f'{BLAME}=~"provider|api"',
+            f'{ERROR}!~"{"|".join((*ACCEPTED, FOLLOWED))}"',
+        ),
     )
     return Alert(
         name="SecurityCheckFailing",
@@ -355,6 +363,22 @@ def _security(p: Parameters) -> tuple[Alert, ...]:
             "not availability: it spends no objective. The label `component` says whose trouble it is, by the case.",
             mend="Look at the case on the Security board. alg_none, tampered and forged_key mean that the signature is not "
             "checked; no_token means that the endpoint is open.",
+            board="otelprobe-security",
+            variables=FLOW_VARIABLES,
+        ),
+        Alert(
+            name="BadCredentialFollowed",
+            expr=with_team(
+                f"{latest('max', schema.REJECTION_FOLLOWED, p.span(STATE), (*FLOW_KEYS, label(schema.CASE)))} > 0"
+            ),
+            severity=Severity.WARNING,
+            component=Component.API,
+            scope=Scope.FLOW,
+            summary="The API of {{ $labels.otelprobe_flow_name }} fetches the URL that a bad token names: {{ $labels.otelprobe_rejection_case }}",
+            description="When it was last offered a token that names a URL for its key, it asked for that URL (VALUE).",
+            meaning="The API's validator follows `jku` or `x5u` of a token that nobody has verified: anyone can make it send requests to "
+            "where they cannot reach themselves (SSRF). Whether it also believes the key is another alert.",
+            mend="Have the validator take keys from its own configuration only; RFC 8725, section 3.10.",
             board="otelprobe-security",
             variables=FLOW_VARIABLES,
         ),

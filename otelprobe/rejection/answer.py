@@ -11,15 +11,15 @@ from otelprobe.reasons import CheckFailed, Reason
 class Answer:
     """The answer to one credential, or the failure that stood for it.
 
-    `found` is the finding where a status does not tell it; then neither does a rate limit or a server error. `fetched`: the
-    server asked for the URL that the credential names.
+    `found` is the finding where a status does not tell it; then neither does a rate limit or a server error. `fetched` says
+    of a credential that names a URL of ours whether the server asked for it.
     """
 
     case: str
     reply: Reply | None = None
     failed: CheckFailed | None = None
     found: bool | None = None
-    fetched: bool = False
+    fetched: bool | None = None
 
     @property
     def status(self) -> int | None:

@@ -247,6 +247,8 @@ class _Run:
             store.count(owner_, schema.DRIFT_CHANGES, (change.subject.value,))
         for case in step.cases:
             self._gauge(schema.REJECTION, (case.case,), int(case.accepted), lasting=True)
+            if case.fetched is not None:
+                self._gauge(schema.REJECTION_FOLLOWED, (case.case,), int(case.fetched), lasting=True)
         delay = step.facts.get(Fact.REVOCATION_DELAY)
         if isinstance(delay, int | float):
             self._gauge(schema.REVOCATION_DELAY, (step.step,), delay, lasting=True)

@@ -377,6 +377,11 @@ REJECTION = Metric(
     "otelprobe.rejection.accepted", _G, "{case}", "1 if a bad credential was accepted when it was last offered, else 0.",
     _FP, (CASE,), lasting=True,
 )  # fmt: skip
+REJECTION_FOLLOWED = Metric(
+    "otelprobe.rejection.followed", _G, "{case}",
+    "1 if the server fetched the URL that a bad credential names, when it was last offered, else 0.",
+    _FP, (CASE,), lasting=True,
+)  # fmt: skip
 REVOCATION_DELAY = Metric(
     "otelprobe.revocation.delay", _G, "s", "Time from the revocation of a token until it was seen refused.",
     _FP, (STEP,), lasting=True,
@@ -426,7 +431,7 @@ AUDIT_LOST = Metric(
 METRICS = (
     FLOW_UP, FLOW_RUNS, FLOW_DURATION, AUTH_TIME, API_TIME, STEP_UP, STEP_RUNS, STEP_DURATION, HTTP_DURATION,
     PHASE_DURATION, LAST_RUN, LAST_SUCCESS, EXPIRES_IN, VALIDATION_FAILURES, CLOCK_SKEW, KEY_COUNT, KEY_CHANGES, EXPIRY,
-    REJECTION, REVOCATION_DELAY, POSTURE, PROVIDER_STATUS, OBJECTIVE,
+    REJECTION, REJECTION_FOLLOWED, REVOCATION_DELAY, POSTURE, PROVIDER_STATUS, OBJECTIVE,
     SCHEDULE_FLOWS, SCHEDULE_LAG, SCHEDULE_MISSED, EXPORT_ITEMS, CONFIG_RELOADS,
     AUDIT_SUPPRESSED, AUDIT_LOST, BUILD, MEMORY,
     KEY_AGE, DRIFT_CHANGES,

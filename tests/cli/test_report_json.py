@@ -67,7 +67,7 @@ def test_security_is_said() -> None:
     """A security finding says that it is one, and the accepted case is listed."""
     flow = document([security_finding()], {}, 1)["flows"][0]
     assert flow["security"] is True
-    assert {"case": "alg_none", "accepted": True, "status": 200, "fetched": False} in flow["steps"][-1]["cases"]
+    assert {"case": "alg_none", "accepted": True, "status": 200, "fetched": None} in flow["steps"][-1]["cases"]
     assert document([healthy()], {}, 0)["flows"][0]["security"] is False
 
 

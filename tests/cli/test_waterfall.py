@@ -10,7 +10,7 @@ from otelprobe.cli.summary import summary
 from otelprobe.cli.terminal import cells
 from otelprobe.cli.waterfall import render, render_all
 from otelprobe.reasons import VERDICTS, Blame, Counts, Layer, Outcome, Reason
-from otelprobe.result import FlowResult, Phases, Warn
+from otelprobe.result import CaseResult, FlowResult, Phases, Warn
 from tests.cli.samples import ALL, IDP, Flow, api_down, exchange, healthy, hostile, security_finding, verify_fails
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -105,6 +105,15 @@ def test_security_is_marked() -> None:
     """A security finding is marked at the case, at the step and in the verdict."""
     assert render(security_finding(), width=100, color=False).count("SECURITY") == 3
     assert "SECURITY" in summary([security_finding()], width=100, color=False)
+
+
+def test_what_a_bad_token_led_the_api_to_is_marked() -> None:
+    """A refusal after the URL in the token was fetched is no good one."""
+    cases = (CaseResult("key_url", False, 401, fetched=True), CaseResult("certificate_url", False, 401, fetched=False))
+    flow = Flow().step("reject", 0.1, outcome=Outcome.FAIL, reason=Reason.KEY_URL_FETCHED, blame=Blame.API, cases=cases)
+    text = render(flow.done(), width=100, color=False)
+    assert "✗ key_url refused (401), but FETCHED what it names  SECURITY" in text
+    assert "✓ certificate_url refused (401)" in text
 
 
 def test_a_long_detail_does_not_hide_the_security_mark() -> None:

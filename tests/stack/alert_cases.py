@@ -321,6 +321,13 @@ def _security() -> Iterable[Case]:
     )
     refused = series(schema.REJECTION, case, steady(0, 40))
     yield Case("BadCredentialAccepted", "refused", {**facts(40), **refused}, silent=(6, 30))
+    asked = series(
+        schema.REJECTION_FOLLOWED, {**ORDERS, label(schema.CASE): "key_url"}, phased((0, 6), (1, 5), (0, 30))
+    )
+    yield Case(
+        "BadCredentialFollowed", "one run is led on", {**facts(40), **asked}, fires=(6, 10), silent=(5, 12),
+        labels={"team": "payments", "component": "api"},
+    )  # fmt: skip
     weak = "SecurityCheckFailing"
 
     def ended(times: int, reason: str, blame: str = "provider") -> Series:
@@ -332,7 +339,8 @@ def _security() -> Iterable[Case]:
     crashes = ended(5, "rejection_server_error", "api")
     yield Case(weak, "of an API", crashes, fires=(13,), silent=(6,), labels={"component": "api"})
     yield Case(weak, "a single run", ended(1, "refresh_reuse_accepted"), silent=(8, 13, 20))
-    yield Case(weak, "what has an alert of its own", ended(5, "rejection_accepted", "api"), silent=(13, 20))
+    for reason in ("rejection_accepted", "key_url_fetched"):
+        yield Case(weak, f"{reason} has an alert of its own", ended(5, reason, "api"), silent=(13, 20))
     rule = {**ORDERS, label(schema.POSTURE_RULE): "plain_http", label(schema.POSTURE_SEVERITY): "high"}
     found = series(schema.POSTURE, rule, phased((0, 5), (1, 15), (0, 20)))
     yield Case("PostureFinding", "one finding", {**facts(40), **found}, fires=(12, 19), silent=(5, 8, 22))

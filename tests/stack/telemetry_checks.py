@@ -16,6 +16,7 @@ from tests.telemetry.receiver import Inbox, attributes
 
 NOT_BY_FLOWS = {
     schema.POSTURE: "needs `otelprobe validate` findings",
+    schema.REJECTION_FOLLOWED: "needs a listener, and leave to attack",
     schema.REVOCATION_DELAY: "needs an API that asks the provider about each token; these verify by themselves",
     schema.DRIFT_CHANGES: "needs a baseline",
 }

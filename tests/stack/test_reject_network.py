@@ -70,7 +70,10 @@ def test_a_service_as_it_should_be(kind: str, jwks: Server, tmp_path: Path) -> N
         reject = attack(service.url, *KEY_URLS, "burst", listener=listener())
         accepted, done, failed = findings(reject, context(service.url, tmp_path))
     assert (accepted, failed) == (set(), None)
-    assert [(case.case, case.fetched) for case in done.cases] == [(case, False) for case in (*KEY_URLS, "burst")]
+    assert [(case.case, case.fetched) for case in done.cases] == [
+        *((case, False) for case in KEY_URLS),
+        ("burst", None),
+    ]
     assert (done.facts[Fact.REJECTION_BURST], done.facts[Fact.REJECTION_LIMITED]) == (20, False)
     assert [w.reason for w in done.warnings] == [Reason.RATE_LIMIT_UNSEEN]
 

@@ -161,7 +161,11 @@ def rejecting(*, accepted: bool = False) -> FlowResult:
             exchange("GET", api, 401),
             exchange("GET", api, 403, control=True),
         ),
-        cases=(CaseResult("garbage", accepted, 200 if accepted else 401), CaseResult("expired", False, 401)),
+        cases=(
+            CaseResult("garbage", accepted, 200 if accepted else 401),
+            CaseResult("expired", False, 401),
+            CaseResult("key_url", False, 401, fetched=accepted),
+        ),
         expiries=(Expiry("client_secret", "otelprobe", 3600.0),),
         audit=(AuditFact(event=AuditEvent.REJECTED, passed=True, cases=("expired",)),),
     )

@@ -5,6 +5,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from otelprobe import __version__
 from otelprobe.reasons import Layer
 from otelprobe.result import Expiry, Fact, ProviderStatus
@@ -120,6 +122,15 @@ def test_every_interval_has_its_collection():
         telemetry.publish(passed())
         inbox.wait(lambda: len(inbox.points(schema.FLOW_UP.name)) >= 3)
         telemetry.close()
+
+
+@pytest.mark.parametrize("fetched", [True, False])
+def test_where_a_bad_token_led_the_server_is_a_gauge(fetched: bool):
+    """Only a case that names a URL has it, 1 where that was fetched and 0 where not, beside the one of acceptance."""
+    meter = Meter()
+    meter.recorder.record(rejecting(accepted=fetched))
+    assert list(meter.values(schema.REJECTION_FOLLOWED).values()) == [int(fetched)]
+    assert len(meter.values(schema.REJECTION)) == 3
 
 
 def test_a_gauge_goes_silent_after_three_intervals():
