@@ -97,6 +97,10 @@ class Listen:
     host: str
     port: int
 
+    def __str__(self) -> str:
+        """Write it as it is read."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
 
 def parse_address(value: object) -> Listen:
     """Read `host:port`, or `:port` for every address."""

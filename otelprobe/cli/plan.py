@@ -11,7 +11,7 @@ from otelprobe.cli.inputs import add_files, read_plans, read_settings, telling_f
 from otelprobe.config.faults import ConfigError, Fault
 from otelprobe.config.settings import Settings
 from otelprobe.expect import Matcher
-from otelprobe.fields import DURATION, DURATION_OR_ZERO, SIZE, HttpOptions, Scalar, SecretRef
+from otelprobe.fields import DURATION, DURATION_OR_ZERO, SIZE, HttpOptions, Listen, Scalar, SecretRef
 from otelprobe.patterns import Pattern
 from otelprobe.plan import FlowPlan
 from otelprobe.run import options_for
@@ -207,6 +207,8 @@ def _show_one(value: object) -> str:
             return value.text
         case Enum():
             return str(value.value)
+        case Listen():
+            return str(value)
         case bool():
             return str(value).lower()
         case float():

@@ -20,19 +20,13 @@ from otelprobe.result import CaseResult, Fact
 from otelprobe.state import State
 from otelprobe.step import Context
 from otelprobe.steps.reject import Reject
-from tests.conftest import Answer, Route, Seen, Server
+from tests.conftest import Answer, Route, Seen, Server, free_port
 from tests.peers import Handler, Peer, answer
 from tests.steps.test_reject_cases import findings
 from tests.steps.weak_api import OK, REFUSED, WeakApi
 from tests.token_kit import World, jwk, token
 
 KEY_URLS = ("key_url", "certificate_url")
-
-
-def free_port() -> int:
-    """Give a port that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 @pytest.fixture
