@@ -18,6 +18,7 @@ from otelprobe.__main__ import main
 from otelprobe.audit.marks import Marks
 from otelprobe.steps.userinfo import UserInfo
 from tests.cli.provider_of_secrets import CALLBACK, MODES, PLAIN, WORD, ProviderOfSecrets
+from tests.conftest import free_port
 from tests.saml_kit import ATTRIBUTE, NAME_ID, PASSWORD, SP, pair
 from tests.telemetry.receiver import Inbox, http_receiver
 
@@ -58,8 +59,10 @@ flows:
       - {{step: token, grant: password, username: ann, password: {{env: THE_SECRET}}, capture: {{id: $.id}}}}
       - {{step: verify, algorithms: [ES256], audience: orders, claims: {{email: '{WORD}@example.com'}}}}
       - {{step: call, url: URL/api/orders}}
-      - {{step: reject, url: URL/api/orders, cases: [safe], max_requests: 60, always: true}}
-      - {{step: reject_at_provider, cases: [safe], max_requests: 60, redirect_uri: '{CALLBACK}', always: true}}
+      - {{step: reject, url: URL/api/orders, cases: [safe, N7, N31], max_requests: 60, always: true, allow_intrusive: true,
+         intrusive_hosts: [127.0.0.1], listener: {{url: 'http://127.0.0.1:LISTENER'}}}}
+      - {{step: reject_at_provider, cases: [safe, N31], max_requests: 60, allow_intrusive: true, intrusive_hosts: [127.0.0.1],
+         redirect_uri: '{CALLBACK}', always: true}}
       - refresh
       - introspect
       - {{step: posture, url: URL/api/orders, always: true}}
@@ -112,7 +115,11 @@ class Scene:
             monkeypatch.setenv(name, value)
         (directory / "sp.pem").write_text(pair("sp").key_pem)
         self.path = directory / "flows.yaml"
-        self.path.write_text(FLOWS.replace("URL", self.provider.url).replace("DIRECTORY", str(directory)))
+        self.path.write_text(
+            FLOWS.replace("URL", self.provider.url)
+            .replace("LISTENER", str(free_port()))
+            .replace("DIRECTORY", str(directory))
+        )
         assert main(["jwt", "keygen", "--alg", "Ed25519", "--out", str(directory / "signing.pem")]) == 0
 
     def run(self, *words: str) -> tuple[int, str]:
