@@ -18,7 +18,6 @@ from otelprobe.clock import Clock
 from otelprobe.quick import quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.result import Phases, TlsFacts
-from otelprobe.transport.patience import wait_at_most
 from otelprobe.transport.reasons import Phase
 from otelprobe.transport.route import Proxy, Target, place
 from otelprobe.transport.trust import read_facts, read_unverified_facts, unverified_context
@@ -101,11 +100,10 @@ class Link(io.RawIOBase):
     It is the raw stream under the reader of an answer, and the socket under a TLS layer inside another one.
     """
 
-    def __init__(self, sock: socket.socket, attempt: Attempt, waits: float = 0.0) -> None:
+    def __init__(self, sock: socket.socket, attempt: Attempt) -> None:
         self._sock: Any = sock
         self._attempt = attempt
-        self._waits = waits
-        self._plain = not isinstance(sock, ssl.SSLSocket)
+        self._waits = sock.gettimeout() or 0.0
         self.ended = False
         self.waiting = False
 
@@ -113,7 +111,6 @@ class Link(io.RawIOBase):
         """Put a TLS layer that stands on this connection in its place."""
         self._sock = sock
         self._waits = 0.0
-        self._plain = False
 
     @property
     def sock(self) -> Any:
@@ -123,13 +120,9 @@ class Link(io.RawIOBase):
     def limit(self) -> None:
         """Let the socket wait no longer than what is left; what it was told a moment ago still serves."""
         left = self._attempt.left()
-        if left <= self._waits <= left + _MOMENT:
-            return
-        if self._plain:
-            wait_at_most(self._sock, left)
-        else:
+        if not left <= self._waits <= left + _MOMENT:
             self._sock.settimeout(left)
-        self._waits = left
+            self._waits = left
 
     def readable(self) -> bool:
         """Tell that this stream can be read."""
@@ -138,10 +131,7 @@ class Link(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         """Receive into a buffer and notice the first byte of the answer, and the end."""
         self.limit()
-        try:
-            count = int(self._sock.recv_into(buffer))
-        except BlockingIOError:
-            raise TimeoutError from None
+        count = int(self._sock.recv_into(buffer))
         if count == 0:
             self.ended = True
         elif self.waiting:
@@ -153,20 +143,14 @@ class Link(io.RawIOBase):
     def recv(self, size: int) -> bytes:
         """Receive at most `size` bytes, for a TLS layer inside another one."""
         self.limit()
-        try:
-            return bytes(self._sock.recv(size))
-        except BlockingIOError:
-            raise TimeoutError from None
+        return bytes(self._sock.recv(size))
 
     def sendall(self, data: bytes) -> None:
         """Send all of it; a peer that takes it in drops gains no time by that."""
         view = memoryview(data)
-        try:
-            while view:
-                self.limit()
-                view = view[self._sock.send(view) :]
-        except BlockingIOError:
-            raise TimeoutError from None
+        while view:
+            self.limit()
+            view = view[self._sock.send(view) :]
 
     def settimeout(self, _: float | None) -> None:
         """Do nothing: the deadline rules."""
@@ -226,7 +210,7 @@ def _reach(host: str, port: int, route: Route, attempt: Attempt, *, by_proxy: bo
     attempt.phase = Phase.PROXY if by_proxy else Phase.CONNECT
     start = attempt.clock.monotonic()
     try:
-        return _connect(addresses, attempt)
+        return Link(_connect(addresses, attempt), attempt)
     finally:
         attempt.spend("connect", start)
 
@@ -283,7 +267,7 @@ def _look_up(host: str, port: int, family: int, seconds: float) -> list[Any]:
     return answers[0]
 
 
-def _connect(addresses: tuple[_Address, ...], attempt: Attempt) -> Link:
+def _connect(addresses: tuple[_Address, ...], attempt: Attempt) -> socket.socket:
     """Try the addresses in order; each gets its share of the time that is left.
 
     Where all fail, a refusal is what is told: that peer was reached, the others may only be unreachable from here.
@@ -291,8 +275,7 @@ def _connect(addresses: tuple[_Address, ...], attempt: Attempt) -> Link:
     failed: OSError = TimeoutError()
     for tried, address in enumerate(addresses):
         try:
-            seconds = attempt.left() / (len(addresses) - tried)
-            return Link(_open(address, seconds, attempt), attempt, seconds)
+            return _open(address, attempt.left() / (len(addresses) - tried), attempt)
         except OSError as error:
             if not isinstance(failed, ConnectionRefusedError):
                 failed = error
@@ -304,13 +287,10 @@ def _open(address: _Address, seconds: float, attempt: Attempt) -> socket.socket:
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         attempt.peer = (str(sockaddr[0]), int(sockaddr[1]))
-        wait_at_most(sock, seconds)
+        sock.settimeout(seconds)
         sock.connect(sockaddr)
         # The end of a TLS 1.3 handshake and the request are two small writes: the second must not wait for an ACK.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    except BlockingIOError:
-        sock.close()
-        raise TimeoutError from None
     except BaseException:
         sock.close()
         raise
@@ -352,8 +332,7 @@ def _secure(link: Link, context: ssl.SSLContext, host: str, attempt: Attempt) ->
         outer = Link(link.sock, attempt)
         link.wrap(SSLTransport(outer, context, server_hostname=name))  # type: ignore[arg-type] # it sends and receives
         return
-    # The TLS layer keeps time by itself, with a socket that never blocks.
-    link.sock.settimeout(attempt.left())
+    link.limit()
     # The socket's descriptor moves into the TLS socket, so that one is closed by the link from here on.
     tls = context.wrap_socket(link.sock, server_hostname=name, do_handshake_on_connect=False)
     link.wrap(tls)
