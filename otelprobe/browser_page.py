@@ -2,12 +2,13 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 from urllib.parse import urljoin
 
 from otelprobe.chromium import Chromium, RefusedError
 from otelprobe.form_rules import Choice
+from otelprobe.quick import dataclass
 from otelprobe.webform import Button, Control, Form, Page
 
 _MOST = 500

@@ -2,13 +2,13 @@
 
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import sha1, sha256
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.tokens import public_jwk, thumbprint
 

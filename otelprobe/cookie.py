@@ -1,10 +1,11 @@
 """A cookie that a log-in sets: its value for later requests, and its attributes as facts (RFC 6265, section 5.2)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from email.utils import parsedate_to_datetime
 
 from otelprobe.http import Reply
+from otelprobe.quick import dataclass
 from otelprobe.result import Fact, FactValue
 
 _SAME_SITE = {"strict": "Strict", "lax": "Lax", "none": "None"}

@@ -1,14 +1,14 @@
 """The credential of a call: which one, where it goes in the request, and how to send the same request with another."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
 from otelprobe.dpop import SCHEME, Attempt, send_with_proof
 from otelprobe.fields import SecretRef, header_faults, literal_secrets
 from otelprobe.http import Reply
-from otelprobe.quick import quick
+from otelprobe.quick import dataclass, quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.signing import Signer
 from otelprobe.step import Context, Cookie, Tokens

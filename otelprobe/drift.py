@@ -7,11 +7,11 @@ a flow apart.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Literal
 
 from otelprobe.memory_loss import lost_memory
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.result import DriftChange, DriftSubject, Exchange, Warn
 from otelprobe.step import Artifact, Context, ProviderMetadata, Tokens

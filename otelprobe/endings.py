@@ -1,8 +1,9 @@
 """Points in time at which something ends: read from text and numbers, and told to people."""
 
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from otelprobe.quick import dataclass
 
 DAY = 86400.0
 

@@ -2,12 +2,13 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from otelprobe.fields import Duration, JsonPath, Regex, Scalar, Size, find_json, parse_regex
 from otelprobe.http import Reply
 from otelprobe.patterns import Pattern
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 
 JsonType = Literal["string", "number", "integer", "boolean", "array", "object", "null"]

@@ -9,13 +9,14 @@ half of all the libraries a run needs; `tests/benchmarks/cold_start.py` measures
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import parse_qsl, urlsplit
 
 from otelprobe.patterns import Pattern
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 
 

@@ -6,7 +6,7 @@ a form that carries a certain field, or at a page with nothing left to send. Not
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from http.cookiejar import Cookie, CookieJar, DefaultCookiePolicy
 from typing import TYPE_CHECKING, NoReturn
 from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit, urlunsplit
@@ -17,6 +17,7 @@ from otelprobe.form_rules import Choice, FormRule, Login, choose
 from otelprobe.http import Reply
 from otelprobe.oauth import ERRORS, raise_oauth_error
 from otelprobe.pages import challenged, classify_page, is_html
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.step import Context, ProviderMetadata, Step
 from otelprobe.tokens import shown

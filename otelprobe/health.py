@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from otelprobe.quick import dataclass
 
 _PATIENCE = 5.0
 """Seconds a client may take from connect to answer; a kubelet gives up after one by default."""

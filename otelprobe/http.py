@@ -7,7 +7,7 @@ is sent, so that commands which send none do not pay for it.
 import json
 import re
 from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from functools import cache
 from itertools import count
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from otelprobe.clock import Clock
 from otelprobe.fields import DEFAULT_HTTP, HttpOptions
-from otelprobe.quick import lazy, quick
+from otelprobe.quick import dataclass, lazy, quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.result import Exchange
 from otelprobe.transport.route import Proxies, environment_in_force

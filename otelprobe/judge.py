@@ -1,7 +1,6 @@
 """An API's answer to a credential, and whose fault it is when it is no success (reasons.md, rules 2 to 5)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NoReturn, Protocol
 
 from otelprobe.binding import unproven
@@ -12,6 +11,7 @@ from otelprobe.expect import status_matches
 from otelprobe.forging import forge
 from otelprobe.http import Reply
 from otelprobe.pages import challenged, classify_page, is_login_page
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Blame, CheckFailed, Counts, Reason
 from otelprobe.result import Fact, FactValue
 from otelprobe.skew import clock_failure

@@ -6,9 +6,10 @@ Looks are some time apart, so that every span is taken as the longest that it ca
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from typing import Any
 
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Reason
 from otelprobe.result import KeyChange, Warn
 from otelprobe.step import Context

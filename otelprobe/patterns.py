@@ -7,10 +7,10 @@ with values only, so that there is no way to hand it to them.
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 
 if TYPE_CHECKING:

@@ -1,7 +1,7 @@
 """Config to FlowPlan: providers merged in, needs and makes checked; after this only the target can fail."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 
 from otelprobe.config.faults import ConfigError, Fault, Path, suggest
 from otelprobe.config.models import Config, Flow
@@ -9,6 +9,7 @@ from otelprobe.drift import DriftPolicy
 from otelprobe.expect import Expect
 from otelprobe.fields import UNSAID, HttpOptions
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Reason
 from otelprobe.result import FlowFacts, StepFacts
 from otelprobe.step import Artifact, Step

@@ -5,13 +5,14 @@ A preset fills what the flow file leaves out, and says at the start what would o
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
 
 from otelprobe.expect import Matcher
 from otelprobe.fields import Rate
+from otelprobe.quick import dataclass
 from otelprobe.status_pages import Format
 from otelprobe.tokens import Policy
 

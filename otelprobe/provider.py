@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from otelprobe.fields import UNSAID, HttpOptions, RateLimit, SecretRef, Url
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed
 from otelprobe.signing import ClientAssertion, Dpop, assertion_faults, read_signer
 from otelprobe.tokens import load_crypto

@@ -5,9 +5,10 @@ docs/reasons.md, which is generated from it; `otelprobe explain` prints one row.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
+
+from otelprobe.quick import dataclass
 
 
 class Layer(StrEnum):

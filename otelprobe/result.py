@@ -1,11 +1,11 @@
 """What happened, as frozen facts that may be published: no bodies, no secrets, no exceptions (a leaf room)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from types import MappingProxyType
 
-from otelprobe.quick import quick
+from otelprobe.quick import dataclass, quick
 from otelprobe.reasons import Blame, Counts, Layer, Outcome, Reason
 
 FactValue = bool | int | float | str | tuple[str, ...]

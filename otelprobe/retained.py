@@ -6,10 +6,11 @@ names. Where there is no such secret they live as long as the process: a token i
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, field
 from hashlib import sha256
 
 from otelprobe.fields import SecretRef
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed
 from otelprobe.sealing import seal, unseal
 from otelprobe.step import Context

@@ -3,7 +3,7 @@
 import os
 import traceback
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import PurePath
 from struct import Struct
 from typing import Protocol
@@ -16,6 +16,7 @@ from otelprobe.fields import DEFAULT_HTTP, HttpOptions
 from otelprobe.http import Http, Wire
 from otelprobe.patterns import bounded_by
 from otelprobe.plan import FlowPlan
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Outcome, Reason, owner
 from otelprobe.result import Exchange, Fact, FactValue, FlowResult, StepResult, Warn
 from otelprobe.state import Memory, State

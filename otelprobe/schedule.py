@@ -16,7 +16,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from enum import Enum, StrEnum, auto
 from pathlib import Path
 from queue import SimpleQueue
@@ -25,6 +24,7 @@ from typing import NamedTuple, Protocol
 from otelprobe.clock import Clock, SystemClock
 from otelprobe.cron import Cron
 from otelprobe.plan import FlowPlan
+from otelprobe.quick import dataclass
 from otelprobe.result import FlowResult
 from otelprobe.sharding import fraction
 

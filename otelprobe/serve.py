@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from otelprobe import __version__
 from otelprobe.plan import FlowPlan
+from otelprobe.quick import dataclass
 from otelprobe.result import FlowResult
 from otelprobe.schedule import ScheduleOptions, Scheduler, guarded
 

@@ -3,7 +3,7 @@
 import zlib
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from secrets import token_urlsafe
 from typing import Any, Literal
@@ -15,6 +15,7 @@ from otelprobe.forms import Arrival, Goal, LoginStep, Walk
 from otelprobe.http import Reply
 from otelprobe.pages import is_html, is_login_page
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import VERDICTS, Blame, CheckFailed, Reason
 from otelprobe.saml import request, signature
 from otelprobe.saml.xml import parse

@@ -9,9 +9,10 @@ import functools
 import hashlib
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypeVar
+
+from otelprobe.quick import dataclass
 
 MOST = 99_999
 """The largest number of shards."""

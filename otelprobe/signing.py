@@ -1,11 +1,12 @@
 """Keys that the prober signs with, read at each use, and the words of a flow file that say how it signs."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 from otelprobe.fields import Duration, SecretRef
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.tokens import (
     SYMMETRIC,

@@ -6,10 +6,11 @@ Texts of a page are told only in small, cleaned pieces: they are somebody else's
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Literal
+
+from otelprobe.quick import dataclass
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

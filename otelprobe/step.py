@@ -3,7 +3,7 @@
 import json as json_text
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 from typing import ClassVar, TypeVar
 from urllib.parse import quote_plus, urlsplit
@@ -13,7 +13,7 @@ from otelprobe.expect import Expect
 from otelprobe.fields import UNSAID, Duration, HttpOptions, JsonPath, SecretRef, find_json, is_loopback
 from otelprobe.http import CREDENTIAL_HEADERS, Http, Redirects, Reply, Request, Wire
 from otelprobe.provider import Provider
-from otelprobe.quick import quick
+from otelprobe.quick import dataclass, quick
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import CaseResult, Exchange, Expiry, FactValue, Finding, KeyChange, ProviderStatus, Warn
 from otelprobe.signing import Signer

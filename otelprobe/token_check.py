@@ -4,13 +4,14 @@ Shared by the steps that verify access tokens and ID tokens.
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
 from urllib.parse import urlsplit
 
 from otelprobe.http import Redirects
 from otelprobe.jwks import fetch_key_set
 from otelprobe.key_history import withdrawn_kids
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Blame, CheckFailed, Counts, Reason
 from otelprobe.result import Fact, FactValue, Warn
 from otelprobe.state import Memory

@@ -3,11 +3,12 @@
 import hmac
 from base64 import b32decode
 from binascii import Error
-from dataclasses import dataclass, field
+from dataclasses import field
 from struct import unpack
 from urllib.parse import parse_qs, unquote, urlsplit
 
 from otelprobe.fields import SecretRef
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 
 _ALGORITHMS = ("sha1", "sha256", "sha512")

@@ -2,11 +2,12 @@
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from secrets import token_hex
 from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit, urlunsplit
 
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 
 MISSING = 'reading the pages of a log-in needs lxml: pip install "otelprobe[forms]"'

@@ -1,18 +1,30 @@
 """Frozen dataclasses with an `__init__` of our own behave as they do without it."""
 
+import dataclasses
+import pickle
 from collections.abc import Callable
 from copy import copy
-from dataclasses import FrozenInstanceError, dataclass, field, fields, replace
+from dataclasses import FrozenInstanceError, field, fields, replace
 from typing import Any
 
 import pytest
 
-from otelprobe.quick import lazy, quick
+from otelprobe.quick import dataclass, lazy, quick
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plain:
+    """A class with every kind of field that is used."""
+
+    first: int
+    second: str = "two"
+    third: list[int] = field(default_factory=list, repr=False)
+    fourth: float | None = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, slots=True)
-class Plain:
-    """A class with every kind of field that is used."""
+class Shared:
+    """The same, with the methods that all share."""
 
     first: int
     second: str = "two"
@@ -65,12 +77,14 @@ def values(of: Any) -> list[object]:
         lambda kind: replace(kind(1, third=[3]), second="c"),
     ],
 )
-def test_a_quick_class_holds_what_a_plain_one_does(make: Callable[[Any], Any]):
+@pytest.mark.parametrize("kind", [Shared, Quick])
+def test_ours_holds_what_a_plain_one_does(make: Callable[[Any], Any], kind: type):
     """Positions, names, defaults, factories and `replace` give the same values and the same repr."""
-    quick_one, plain = make(Quick), make(Plain)
-    assert values(quick_one) == values(plain)
-    assert repr(quick_one) == repr(plain).replace("Plain", "Quick")
-    assert quick_one == make(Quick)
+    ours, plain = make(kind), make(Plain)
+    assert values(ours) == values(plain)
+    assert repr(ours) == repr(plain).replace("Plain", kind.__name__)
+    assert ours == make(kind)
+    assert ours != plain
 
 
 @pytest.mark.parametrize(
@@ -78,7 +92,7 @@ def test_a_quick_class_holds_what_a_plain_one_does(make: Callable[[Any], Any]):
 )
 def test_a_wrong_call_is_refused(make: Callable[[Any], Any]):
     """What is missing, one too many or unknown is a TypeError, as in a plain class."""
-    for kind in (Plain, Quick):
+    for kind in (Plain, Shared, Quick):
         with pytest.raises(TypeError, match=rf"{kind.__name__}\.__init__\(\)"):
             make(kind)
 
@@ -88,10 +102,61 @@ def test_each_instance_has_a_default_of_its_own():
     assert Quick(1).third is not Quick(1).third
 
 
-def test_a_quick_class_stays_frozen():
-    """A field cannot be set once the instance is made."""
-    with pytest.raises(FrozenInstanceError):
-        Quick(1).first = 2  # type: ignore[misc] # it is what must fail
+@pytest.mark.parametrize("kind", [Plain, Shared, Quick])
+def test_it_stays_frozen(kind: Any):
+    """A field can neither be set nor deleted once the instance is made."""
+    made = kind(1)
+    with pytest.raises(FrozenInstanceError, match="cannot assign to field 'first'"):
+        made.first = 2
+    with pytest.raises(FrozenInstanceError, match="cannot delete field 'first'"):
+        del made.first
+
+
+@pytest.mark.parametrize("library", [dataclasses.dataclass, dataclass])
+def test_equality_hash_and_start(library: Any):
+    """What is compared decides both; a method of the class's own stays; what follows the fields is done; none is no field."""
+
+    @library(frozen=True)
+    class Known:
+        name: str
+        note: str = field(default="", compare=False)
+        length: int = field(default=0, init=False)
+
+        def __post_init__(self) -> None:
+            object.__setattr__(self, "length", len(self.name))
+
+        def __repr__(self) -> str:
+            return self.name
+
+    @library(frozen=True, kw_only=True)
+    class Further(Known):
+        more: int = 1
+
+    @library(frozen=True, slots=True)
+    class Nothing:
+        pass
+
+    @library(frozen=True, eq=False)
+    class Itself:
+        name: str
+
+    assert Known("a", "b") == Known("a", "c")
+    assert hash(Known("a", "b")) == hash(Known("a", "c"))
+    assert Known("a") != Known("b")
+    assert Known("a") != Further("a")
+    assert (Known("abc").length, repr(Known("abc"))) == (3, "abc")
+    assert Further("a", more=2) != Further("a", more=3)
+    assert {Nothing(): 1}[Nothing()] == 1
+    assert Itself("a") != Itself("a")
+    with pytest.raises(TypeError, match="unhashable"):
+        hash(Shared(1))
+
+
+@pytest.mark.parametrize("kind", [Plain, Shared, Quick])
+def test_copies_and_pickles(kind: Any):
+    """Both give an equal one, although no field can be set."""
+    made = kind(1, "b", [3], fourth=4.0)
+    assert copy(made) == pickle.loads(pickle.dumps(made)) == made
 
 
 def test_what_is_not_made_of_its_fields_alone_is_refused():

@@ -7,7 +7,8 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from otelprobe.quick import dataclass
 
 GENESIS = "0" * 64
 """What the first record of a trail names as the hash before it."""

@@ -7,12 +7,13 @@ name the hash of the one before it.
 import json
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import pairwise, takewhile
 from pathlib import Path
 
 from otelprobe.audit.chain import Entry, Link, read_line, signed_text
 from otelprobe.audit.seal import SealChecker
+from otelprobe.quick import dataclass
 
 _LONGEST_LINE = 1024**2
 _ROTATED = b'"event":"started","why":"rotated"'

@@ -5,7 +5,7 @@ operator has not listed.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import urlsplit
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from otelprobe.audit.marks import ClaimRule, Marks, read_key
 from otelprobe.expect import status_matches
 from otelprobe.fields import SecretRef
-from otelprobe.quick import quick
+from otelprobe.quick import dataclass, quick
 from otelprobe.reasons import VERDICTS, CheckFailed, Outcome, Reason
 from otelprobe.result import AuditEvent, AuditFact, Exchange, StepResult
 from otelprobe.step import Artifact, AuthorizationCode, Cookie, DeviceCode, Presented, Tokens

@@ -12,7 +12,6 @@ import json
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from otelprobe import __version__
@@ -20,6 +19,7 @@ from otelprobe.audit.chain import Link, chain_line, read_line, signed_text
 from otelprobe.audit.records import timestamp
 from otelprobe.audit.seal import Signer
 from otelprobe.audit.settings import DEFAULT_AGE, DEFAULT_LINES, DEFAULT_ROTATE
+from otelprobe.quick import dataclass
 
 _TAIL = 1024**2
 """Bytes at the end of a file in which its last record must be."""

@@ -1,11 +1,12 @@
 """The `audit:` block of a flow file: whose key, which claims, how many events, and the file."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from otelprobe.audit.marks import ClaimRule
 from otelprobe.fields import Duration, Rate, RateLimit, SecretRef, Size
+from otelprobe.quick import dataclass
 
 DEFAULT_RATE = Rate(60, 60.0)
 """Of each flow and kind of event: what one run a second leaves; only a runaway schedule or a retry storm gets beyond."""

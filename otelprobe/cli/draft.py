@@ -6,11 +6,11 @@ Words of the discovery document go into the file as quoted text, or into comment
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from otelprobe.presets import PRESETS, Preset, PresetName, status_source, verify_faults
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 
 SECRET = "CLIENT_SECRET"  # noqa: S105 - the name of an environment variable
 _PLAIN = re.compile(r"[A-Za-z0-9_.:/+-]{1,80}")

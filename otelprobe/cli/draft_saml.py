@@ -7,7 +7,6 @@ import json
 import re
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 from otelprobe.endings import as_date
 from otelprobe.fields import parse_url
 from otelprobe.http import Redirects
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.saml import metadata, signature
 from otelprobe.saml.metadata import Entity, Role

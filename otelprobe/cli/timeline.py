@@ -1,8 +1,7 @@
 """One row of a waterfall: a stretch of time drawn to scale in block characters, an eighth of a cell fine."""
 
-from dataclasses import dataclass
-
 from otelprobe.cli.terminal import Line, Piece, Style, cells, seconds
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Layer
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"

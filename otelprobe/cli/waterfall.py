@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from otelprobe.cli.summary import summary
@@ -24,6 +23,7 @@ from otelprobe.cli.terminal import (
 )
 from otelprobe.cli.timeline import CONTROL_FILL, Timeline
 from otelprobe.cli.verdict import security_mark, status_words, verdict_lines
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Layer, Outcome, Reason
 from otelprobe.result import Exchange, FlowResult, Phases, Severity, StepResult
 

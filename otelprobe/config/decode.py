@@ -7,7 +7,7 @@ A reader is made once for each annotation and kept. It understands str, int, flo
 
 import types
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from enum import StrEnum
 from functools import cache
 from math import isfinite
@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar, Union, get_args
 
 from otelprobe.config.faults import Path, nearest, suggest
 from otelprobe.fields import Scalar, SecretRef
+from otelprobe.quick import dataclass
 
 T = TypeVar("T")
 Report = Callable[[Path, str], None]

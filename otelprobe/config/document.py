@@ -8,13 +8,14 @@ and half of the time is saved.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path as FilePath
 from typing import Any, NoReturn
 
 import yaml
 
 from otelprobe.config.faults import ConfigError, Fault, Path, path_text
+from otelprobe.quick import dataclass
 
 MAX_BYTES = 16 * 1024**2
 """A flow takes less than 1 KiB: a file beyond this is not a flow file."""

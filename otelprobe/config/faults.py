@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from otelprobe.quick import dataclass
 
 Path = tuple[str | int, ...]
 """Where something stands in a document: keys and list indexes from the top."""

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Literal
 
 from otelprobe.audit.settings import Audit
@@ -13,6 +13,7 @@ from otelprobe.cron import Cron
 from otelprobe.drift import DriftPolicy
 from otelprobe.fields import UNSAID, Duration, HttpOptions, Percent, Scalar, SecretRef, parse_url
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.step import Step
 from otelprobe.steps import STEPS, step_class
 

@@ -7,7 +7,7 @@ reads variables and .env; it is imported only where there are any, because that 
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path as FilePath
 from typing import Annotated, Any, Literal
 
@@ -15,6 +15,7 @@ from otelprobe.config.decode import BAD, Member, plan_for
 from otelprobe.config.faults import ConfigError, Fault, nearest
 from otelprobe.config.models import Name
 from otelprobe.fields import DurationOrZero, Listen, Scalar, parse_address
+from otelprobe.quick import dataclass
 from otelprobe.sharding import ALL, Shard
 
 _LOOPBACK = Listen("127.0.0.1", 8399)

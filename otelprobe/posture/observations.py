@@ -1,11 +1,12 @@
 """What posture rules look at: everything that was seen of a provider, its tokens and an API, frozen. None: not seen."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import urlsplit
 
 from otelprobe.fields import is_loopback
 from otelprobe.http import Reply
+from otelprobe.quick import dataclass
 from otelprobe.tokens import Jwt, Key
 
 _MOST_READ = 65536

@@ -1,10 +1,10 @@
 """What a flow file says of posture: rules that are waived, severities that are its own, and what fails a run."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from otelprobe.posture.observations import Observations
 from otelprobe.posture.rules import BY_ID, RULES
+from otelprobe.quick import dataclass
 from otelprobe.result import Finding, Severity
 
 ORDER = tuple(Severity)

@@ -1,10 +1,10 @@
 """What a posture rule is: an id, a severity, where it comes from, how to mend what breaks it, and one small function."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Literal
 
 from otelprobe.posture.observations import Observations
+from otelprobe.quick import dataclass
 from otelprobe.result import Severity
 
 Side = Literal["provider", "api"]

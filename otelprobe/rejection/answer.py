@@ -1,9 +1,8 @@
 """What came back for one credential, good or bad."""
 
-from dataclasses import dataclass
-
 from otelprobe.http import Reply
 from otelprobe.pages import classify_page, is_login_page
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 
 

@@ -1,10 +1,11 @@
 """What the cases for an API are made of, and what is sent for one."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from otelprobe.binding import confirmation, own_thumbprint
 from otelprobe.credentials import Credential
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed
 from otelprobe.rejection.listener import Bait
 from otelprobe.retained import Retained

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import urlsplit, urlunsplit
 
 from otelprobe.credentials import Credential, send_credential
@@ -10,6 +10,7 @@ from otelprobe.dpop import known_nonce, note_nonce
 from otelprobe.forging.proofs import make_proof
 from otelprobe.http import Redirects, Reply
 from otelprobe.pages import is_served_plainly
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.rejection.answer import Answer
 from otelprobe.rejection.api_cases import ApiCase

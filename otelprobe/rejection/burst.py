@@ -1,8 +1,9 @@
 """Bad credentials one right after the other: whether anything slows down who guesses. Never a question of right or wrong."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.rejection.answer import Answer
 from otelprobe.result import Fact, FactValue, Warn

@@ -1,10 +1,10 @@
 """What a case is: its word, its number, how much noise it makes, what it needs, and what taking it would mean."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Generic, TypeVar
 
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Reason
 from otelprobe.rejection.answer import Answer
 

@@ -1,10 +1,11 @@
 """Where the prober can be asked for a key while a bad token that names a URL of its own is offered; the words of a flow file."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import urlsplit
 
 from otelprobe.fields import Address, Listen, Url, is_loopback
+from otelprobe.quick import dataclass
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,7 @@
 import time
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from hashlib import sha256
 from secrets import token_urlsafe
 from types import MappingProxyType
@@ -15,6 +15,7 @@ from otelprobe.dpop import known_nonce
 from otelprobe.forging import resign, unsigned
 from otelprobe.forging.proofs import make_proof
 from otelprobe.pages import is_login_page
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.rejection.answer import Answer
 from otelprobe.rejection.burst import BURST

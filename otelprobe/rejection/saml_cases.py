@@ -1,11 +1,12 @@
 """The bad responses that a SAML service provider must refuse: SAML Profiles 4.1.4.3 and 4.1.4.5, and wrapped signatures."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+from otelprobe.quick import dataclass
 from otelprobe.rejection.case import Case, Group
 from otelprobe.saml import forgeries
 from otelprobe.saml.forgeries import Impostor

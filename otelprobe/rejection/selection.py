@@ -1,10 +1,10 @@
 """Which cases are tried in a run: what the flow file names, as many as a run may send, the rest in the runs after it."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from otelprobe.fields import Scalar
+from otelprobe.quick import dataclass
 from otelprobe.rejection.case import Case, Group
 from otelprobe.step import Context
 

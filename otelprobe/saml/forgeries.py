@@ -8,12 +8,13 @@ Want to Be" (USENIX Security 2012).
 import datetime as dt
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from secrets import token_hex
 from types import MappingProxyType
 from typing import Any
 
+from otelprobe.quick import dataclass
 from otelprobe.saml.signature import certificates_in, is_signed, load_signatures
 from otelprobe.saml.xml import alone, below, child, children, etree, instant, tag, text
 

@@ -3,10 +3,11 @@
 import re
 from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from otelprobe.certificates import Certificate, read_der
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.saml.xml import below, child, children, instant, tag, text
 from otelprobe.tokens import shown

@@ -3,12 +3,13 @@
 import zlib
 from base64 import b64encode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from secrets import token_hex
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.saml.metadata import BINDINGS
 from otelprobe.saml.signature import load_signatures

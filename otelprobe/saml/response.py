@@ -5,10 +5,11 @@ Every value that counts is taken from an element whose signature was verified, n
 
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from otelprobe.certificates import Certificate
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.saml import signature
 from otelprobe.saml.encryption import decrypt

@@ -6,11 +6,12 @@ document reads what somebody may have put there.
 
 from base64 import b64decode
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from otelprobe.certificates import Certificate, read_der
 from otelprobe.endings import as_date
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.saml.xml import MISSING, alone, below, child, children, etree, parser, tag, text
 

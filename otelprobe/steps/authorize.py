@@ -2,7 +2,7 @@
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from secrets import token_urlsafe
 from typing import ClassVar, Literal
@@ -13,6 +13,7 @@ from otelprobe.fields import DurationOrZero
 from otelprobe.forms import Arrival, BrowsableStep, Goal
 from otelprobe.oauth import post, raise_oauth_error, read_object, spend_budget
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Reason
 from otelprobe.result import Fact, FactValue
 from otelprobe.step import Artifact, AuthorizationCode, Context, Done, ProviderMetadata, StepFailed, needs_endpoint

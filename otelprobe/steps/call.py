@@ -2,7 +2,7 @@
 
 import json as json_text
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Literal
 from urllib.parse import parse_qsl
 
@@ -11,6 +11,7 @@ from otelprobe.fields import SecretRef, Url
 from otelprobe.http import Reply
 from otelprobe.judge import Trial
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Layer, Reason
 from otelprobe.secret_tree import SecretTree, as_form, body_faults, literals_in, resolve, secrets_in
 from otelprobe.step import Artifact, Context, Cookie, Done, Step, Tokens, filled

@@ -1,7 +1,7 @@
 """Look at certificates before they end: those of a TLS endpoint, or of a file such as a mounted Kubernetes secret."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
@@ -11,6 +11,7 @@ from otelprobe.endings import DAY, as_date, left_in_words
 from otelprobe.fields import DurationOrZero, Scalar, SecretRef, Url
 from otelprobe.http import Shown
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import VERDICTS, Blame, CheckFailed, Layer, Reason
 from otelprobe.result import Expiry, Fact, FactValue, Warn
 from otelprobe.step import Context, Done, Step, StepFailed

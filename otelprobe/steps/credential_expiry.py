@@ -1,7 +1,7 @@
 """Look at how long a credential of ours lasts: as a key-info endpoint says, or by a date in the flow file."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, ClassVar, Literal
 
 from otelprobe.credentials import Auth, Credential, choose
@@ -10,6 +10,7 @@ from otelprobe.fields import DurationOrZero, JsonPath, Scalar, SecretRef, Url, c
 from otelprobe.http import Reply
 from otelprobe.judge import Trial
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import VERDICTS, Blame, CheckFailed, Counts, Layer, Reason
 from otelprobe.result import Expiry, Fact, Warn
 from otelprobe.step import Artifact, Context, Cookie, Done, Step, StepFailed, Tokens, filled

@@ -1,7 +1,7 @@
 """Start a log-in for a device without a browser (RFC 8628); pending is healthy, or the log-in is completed on its pages."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 from urllib.parse import urlsplit
 
@@ -10,6 +10,7 @@ from otelprobe.fields import is_loopback
 from otelprobe.forms import BrowsableStep, Goal
 from otelprobe.oauth import post, post_for_tokens, read_object, spend_budget
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Reason
 from otelprobe.result import Fact, FactValue
 from otelprobe.step import Artifact, Context, DeviceCode, Done, StepFailed, needs_endpoint

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 from urllib.parse import urlsplit, urlunsplit
 
@@ -10,6 +9,7 @@ from otelprobe.fields import is_loopback
 from otelprobe.http import Redirects, Reply
 from otelprobe.oauth import refuse_failures
 from otelprobe.provider import ENDPOINTS, Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Warn
 from otelprobe.step import Artifact, Context, Done, ProviderMetadata, Step

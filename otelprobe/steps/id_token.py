@@ -2,7 +2,7 @@
 
 from base64 import urlsafe_b64encode
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256, sha384, sha512, shake_256
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ from otelprobe.expect import ValueMatcher
 from otelprobe.fields import Duration, DurationOrZero
 from otelprobe.http import Redirects
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.step import Artifact, Context, Done, KeySet, ProviderMetadata, Step, StepFailed, Tokens
 from otelprobe.token_check import (

@@ -1,11 +1,12 @@
 """Ask the provider whether it calls a token alive (RFC 7662)."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Literal
 
 from otelprobe.expect import Expect
 from otelprobe.oauth import post, read_object
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Fact
 from otelprobe.step import Artifact, Context, Done, Step, StepFailed, Tokens, needs_endpoint

@@ -1,7 +1,6 @@
 """Fetch the provider's signing keys (RFC 7517), check that they can be used, and tell what has changed since the last run."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import ClassVar
 
 from otelprobe.http import Redirects
@@ -9,6 +8,7 @@ from otelprobe.jwks import fetch_key_set
 from otelprobe.key_history import KeyNews, note_keys
 from otelprobe.memory_loss import lost_memory
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Expiry, Fact, FactValue, Warn
 from otelprobe.step import Artifact, Context, Done, KeySet, Step, StepFailed, needs_endpoint

@@ -1,7 +1,7 @@
 """Log in at an application's own endpoint: JSON or form in, a token or a session cookie out."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Literal
 
 from otelprobe.cookie import SetCookie, find_cookie
@@ -9,6 +9,7 @@ from otelprobe.fields import JsonPath, SecretRef, Url, find_json, header_faults,
 from otelprobe.http import Reply
 from otelprobe.oauth import refuse_failures, sendable
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.secret_tree import SecretTree, as_form, body_faults, resolve, secrets_in
 from otelprobe.step import Artifact, Context, Cookie, Done, Step, Tokens, filled

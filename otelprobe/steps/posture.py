@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, field, replace
 from hashlib import sha256
 from typing import Any, ClassVar
 from urllib.parse import urlencode, urlsplit
@@ -16,6 +16,7 @@ from otelprobe.posture import Answered, Observations, PosturePolicy, Waiver, jud
 from otelprobe.posture.policy import Judged, at_least
 from otelprobe.posture.rules import BY_ID
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Blame, CheckFailed, Layer, Reason
 from otelprobe.result import Fact, Finding, Severity
 from otelprobe.step import Context, Done, Judgement, KeySet, ProviderMetadata, Step, StepFailed, Tokens, filled

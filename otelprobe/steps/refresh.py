@@ -1,7 +1,7 @@
 """Use the refresh token (RFC 6749, section 6): a new access token must come, rotated or not as expected (RFC 9700)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar
 
 from otelprobe.binding import check_binding
@@ -9,6 +9,7 @@ from otelprobe.expect import Expect
 from otelprobe.http import Reply
 from otelprobe.oauth import post_for_tokens, read_object, read_tokens, spend_budget
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Reason
 from otelprobe.result import Fact, FactValue
 from otelprobe.signing import Signer

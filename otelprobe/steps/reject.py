@@ -5,7 +5,7 @@ so it is sent before and after them.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
 
@@ -14,6 +14,7 @@ from otelprobe.expect import Expect
 from otelprobe.fields import Duration, DurationOrZero, SecretRef, Url
 from otelprobe.http import Redirects
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.rejection.answer import Answer
 from otelprobe.rejection.api_cases import API_CASES, LAST, ApiCase

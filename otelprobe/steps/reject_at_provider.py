@@ -4,7 +4,7 @@ Which there are stands in `otelprobe.rejection.provider_cases`.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import partial
 from typing import Annotated, ClassVar, Literal
 from urllib.parse import urlencode, urlsplit, urlunsplit
@@ -13,6 +13,7 @@ from otelprobe.dpop import note_nonce, proof_key, wants_nonce
 from otelprobe.fields import Duration
 from otelprobe.http import Redirects, Reply
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Blame, CheckFailed, Layer, Reason
 from otelprobe.rejection.answer import Answer
 from otelprobe.rejection.burst import Burst, burst_facts, burst_warnings, run_burst

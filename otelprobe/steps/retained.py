@@ -1,7 +1,7 @@
 """Offer tokens of earlier runs that are still good, so that lost sessions are told from log-ins that fail."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import ClassVar, Literal
 
 from otelprobe.credentials import Auth, Credential, of_tokens, request_faults, send_credential
@@ -11,6 +11,7 @@ from otelprobe.key_history import withdrawn_kids
 from otelprobe.memory_loss import lost_memory
 from otelprobe.pages import classify_page, is_login_page
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Fact, FactValue, Warn
 from otelprobe.retained import Retained as Kept

@@ -1,11 +1,11 @@
 """Revoke a token (RFC 7009): as a check of the endpoint, and as the clean-up of a flow."""
 
-from dataclasses import dataclass
 from typing import ClassVar, Literal
 
 from otelprobe.oauth import post, read_object, refuse_failures
 from otelprobe.pages import classify_page
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Fact
 from otelprobe.retained import spend

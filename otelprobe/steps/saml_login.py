@@ -1,7 +1,7 @@
 """Log in by SAML 2.0 (Web Browser SSO Profile) as a service provider lets people do, without a browser, and judge the answer."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from hashlib import sha256
 from typing import Any, ClassVar, Literal
 
@@ -12,6 +12,7 @@ from otelprobe.forms import Arrival, Walk
 from otelprobe.http import Reply
 from otelprobe.pages import challenged, classify_page
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import VERDICTS, Blame, CheckFailed, Counts, Layer, Reason
 from otelprobe.result import Fact, FactValue, Warn
 from otelprobe.saml import request, signature

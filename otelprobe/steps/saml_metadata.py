@@ -1,7 +1,6 @@
 """Look at the SAML metadata of an identity or a service provider: who it is, where it is reached, and until when."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from otelprobe.http import Redirects, Reply
 from otelprobe.oauth import refuse_failures
 from otelprobe.pages import is_html
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import VERDICTS, Blame, CheckFailed, Counts, Layer, Reason
 from otelprobe.result import Expiry, Fact, FactValue, Warn
 from otelprobe.saml import metadata, signature

@@ -5,7 +5,7 @@ first, then the good one that came with it, which has to be taken.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from hashlib import sha256
 from typing import Annotated, ClassVar
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from otelprobe.forms import Arrival, Walk
 from otelprobe.http import Redirects, Reply
 from otelprobe.pages import challenged, classify_page
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Blame, CheckFailed, Layer, Reason
 from otelprobe.rejection.answer import Answer
 from otelprobe.rejection.case import Case, Group

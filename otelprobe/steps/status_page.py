@@ -1,7 +1,7 @@
 """Read a provider's status page, so that its own word stands beside the flow's verdict: "we fail, and they admit it"."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import ClassVar
 
 from otelprobe.endings import DAY
@@ -10,6 +10,7 @@ from otelprobe.http import Redirects, Reply
 from otelprobe.pages import classify_page
 from otelprobe.presets import StatusSource, status_source
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import VERDICTS, CheckFailed, Layer, Outcome, Reason
 from otelprobe.result import ProviderStatus, Warn
 from otelprobe.status_pages import Format, read_status, warm_up

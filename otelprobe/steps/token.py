@@ -1,7 +1,7 @@
 """Obtain a token from the token endpoint (RFC 6749, 7523, 8628, 8693)."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar, Literal
 
 from otelprobe.binding import Bound, check_binding
@@ -13,6 +13,7 @@ from otelprobe.fields import SecretRef
 from otelprobe.http import Reply
 from otelprobe.oauth import post_for_tokens, read_object, read_tokens, spend_budget
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Fact, FactValue, Warn
 from otelprobe.signing import SignedAssertion, Signer

@@ -1,7 +1,6 @@
 """Ask the provider's userinfo endpoint with the access token (OpenID Connect Core, section 5.3)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import ClassVar
 
 from otelprobe.challenge import bearer_challenge, parse_challenges
@@ -9,6 +8,7 @@ from otelprobe.credentials import Auth, of_tokens, present, send_credential
 from otelprobe.http import Reply
 from otelprobe.oauth import read_object, refuse_failures
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Reason
 from otelprobe.step import Artifact, Context, Done, Step, Tokens, needs_endpoint
 from otelprobe.tokens import format_of, parse

@@ -3,7 +3,7 @@
 import json
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -14,6 +14,7 @@ from otelprobe.http import Redirects
 from otelprobe.jwks import fetch_key_set
 from otelprobe.key_history import note_token
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Layer, Reason
 from otelprobe.result import Warn
 from otelprobe.step import Artifact, Claims, Context, Done, KeySet, ProviderMetadata, Step, StepFailed, Tokens

@@ -5,8 +5,9 @@ histogram is one series where it is native, and one for each bucket and two more
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Outcome
 from otelprobe.result import (
     CaseResult,

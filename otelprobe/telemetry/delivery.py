@@ -2,8 +2,9 @@
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from otelprobe.quick import dataclass
 
 
 class Signal(StrEnum):

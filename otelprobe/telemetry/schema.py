@@ -6,9 +6,9 @@ values of such keys. A 0/1 gauge has the unit of the thing it counts: unit `1` w
 """
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Blame, Counts, Layer, Outcome, Reason
 from otelprobe.result import AuditEvent, DriftSubject, Fact, Severity
 

@@ -5,13 +5,14 @@ import os
 import platform
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 from urllib.parse import unquote, urlsplit
 
 from otelprobe import __version__
+from otelprobe.quick import dataclass
 from otelprobe.telemetry import schema
 from otelprobe.telemetry.delivery import Signal
 

@@ -15,13 +15,13 @@ import os
 import sys
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from otelprobe import __version__
+from otelprobe.quick import dataclass
 from otelprobe.telemetry.delivery import Signal
 from otelprobe.telemetry.settings import SettingsError, SignalSettings
 

@@ -14,9 +14,9 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
+from otelprobe.quick import dataclass
 from otelprobe.telemetry.delivery import Signal
 
 _LOG = logging.getLogger(__name__)

@@ -1,10 +1,10 @@
 """Tokens told apart by their looks, and a JWS in compact form taken apart (RFC 7515, section 7.1)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
-from otelprobe.quick import quick
+from otelprobe.quick import dataclass, quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.tokens.encoding import BASE64URL, decoded, json_object
 

@@ -3,12 +3,13 @@
 import json
 from base64 import b64decode
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from hashlib import sha256
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.tokens.algorithms import FAMILIES, algorithms, foreign_errors, in_family
 from otelprobe.tokens.encoding import digest, encoded, shown

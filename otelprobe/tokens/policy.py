@@ -1,10 +1,10 @@
 """What a token has to fulfil, and what was found wrong with one."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
-from otelprobe.quick import quick
+from otelprobe.quick import dataclass, quick
 from otelprobe.reasons import Reason
 from otelprobe.result import Fact, FactValue
 

@@ -1,10 +1,10 @@
 """A token verified against keys and a policy: its signature, its header, its claims, with everything that is wrong."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
-from otelprobe.quick import quick
+from otelprobe.quick import dataclass, quick
 from otelprobe.reasons import Reason
 from otelprobe.result import Fact, FactValue, Warn
 from otelprobe.tokens.algorithms import FAMILIES, algorithms, foreign_errors, reason_for

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import lru_cache
 from urllib.parse import unquote, urljoin, urlsplit, urlunsplit
 
@@ -10,7 +10,7 @@ from requests import PreparedRequest
 
 from otelprobe import __version__
 from otelprobe.fields import is_loopback
-from otelprobe.quick import quick
+from otelprobe.quick import dataclass, quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.transport.dial import basic
 from otelprobe.transport.route import Target, read_target

@@ -8,14 +8,14 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from typing import Any
 
 from urllib3.util.ssltransport import SSLTransport
 
 from otelprobe.clock import Clock
-from otelprobe.quick import quick
+from otelprobe.quick import dataclass, quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.result import Phases, TlsFacts
 from otelprobe.transport.reasons import Phase

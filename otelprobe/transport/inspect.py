@@ -1,9 +1,10 @@
 """A look at a TLS endpoint: its certificates and whether they are trusted. A handshake only: nothing is sent."""
 
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.result import Exchange
 from otelprobe.transport.adapter import choose_route

@@ -1,10 +1,10 @@
 """One attempt from its call to its published facts: prepared, routed, sent, read, judged, and never raising."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from otelprobe.clock import Clock
 from otelprobe.fields import DEFAULT_HTTP, HttpOptions
-from otelprobe.quick import quick
+from otelprobe.quick import dataclass, quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.result import Exchange
 from otelprobe.transport.adapter import OneShot, choose_route, clock_skew

@@ -8,9 +8,9 @@ import http.client
 import io
 import re
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import field
 
-from otelprobe.quick import quick
+from otelprobe.quick import dataclass, quick
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.transport.dial import Link
 

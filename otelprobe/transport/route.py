@@ -1,10 +1,11 @@
 """Which way a request goes: directly or through a proxy, by the flow file or by the process-wide environment."""
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 from urllib.parse import unquote, urlsplit
 
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 
 CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")

@@ -40,7 +40,7 @@ from tests.telemetry.receiver import Inbox, grpc_receiver, http_receiver
 RECEIVERS = {"http/protobuf": http_receiver, "grpc": grpc_receiver}
 PROTOCOLS = pytest.mark.parametrize("protocol", RECEIVERS)
 FLOWS = 4
-ONE_RUN = {"traces": SPANS * FLOWS, "metrics": 5 * FLOWS, "logs": FLOWS}
+ONE_RUN = {"traces": SPANS * FLOWS, "metrics": 6 * FLOWS, "logs": FLOWS}
 """What one `otelprobe once` makes here."""
 
 

@@ -3,10 +3,11 @@
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from otelprobe.cli.jwt.inputs import InputError, read_secret, read_text
+from otelprobe.quick import dataclass
 from otelprobe.tokens import SYMMETRIC, private_key, signing_algorithms
 from otelprobe.tokens.encoding import decoded
 

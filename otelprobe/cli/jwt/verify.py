@@ -4,7 +4,7 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from otelprobe.cli.jwt.inputs import (
     InputError,
@@ -20,6 +20,7 @@ from otelprobe.cli.jwt.page import show
 from otelprobe.cli.report_json import json_text
 from otelprobe.cli.terminal import Line, Piece, Style, harmless
 from otelprobe.fields import parse_duration, parse_url
+from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed
 from otelprobe.tokens import (
     ASYMMETRIC,
