@@ -3,7 +3,7 @@
 import random
 import threading
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import pytest
@@ -14,6 +14,7 @@ from otelprobe.fields import HttpOptions
 from otelprobe.http import LiveHttp
 from otelprobe.plan import FlowPlan
 from otelprobe.provider import Provider
+from otelprobe.quick import dataclass
 from otelprobe.reasons import Blame, CheckFailed, Counts, Layer, Outcome, Reason
 from otelprobe.result import Fact
 from otelprobe.run import Tools, options_for, parent_from_environment, run_flow
@@ -32,7 +33,7 @@ class Act(Step):
     layer: ClassVar[Layer] = Layer.AUTH
 
     raises: BaseException | None = None
-    done: Done = Done()  # noqa: RUF009 - frozen
+    done: Done = Done()
 
     def run(self, ctx: Context) -> Done:
         """Raise or give what was set."""

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,7 +13,6 @@ from otelprobe.demo.keys import Claims
 from otelprobe.demo.replies import challenge, private
 from otelprobe.demo.state import COOKIE, Accounts, Bounded, Clock, Sessions, TokenStore
 from otelprobe.demo.validator import BrokenError, RefusedError, Validator
-from otelprobe.quick import dataclass
 
 View = Callable[..., Response]
 

@@ -5,9 +5,8 @@ of ours (a test compares the two). `reason` None means that the flow must pass.
 """
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
-
-from otelprobe.quick import dataclass
 
 
 @dataclass(frozen=True, slots=True)

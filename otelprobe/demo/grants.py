@@ -8,6 +8,7 @@ import binascii
 import hashlib
 import secrets
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 from urllib.parse import unquote_plus
 
@@ -32,7 +33,6 @@ from flask import Flask, Response, request
 from otelprobe.demo.faults import Switches
 from otelprobe.demo.keys import Claims, KeyRing, unsigned
 from otelprobe.demo.state import ACCESS_LIFETIME, Accounts, Clock, Found, Issued, TokenStore
-from otelprobe.quick import dataclass
 
 SCOPES = ("openid", "profile", "orders:read", "orders:write")
 DEFAULT_SCOPE = "orders:read"

@@ -4,11 +4,10 @@ import secrets
 import threading
 import time
 from collections import OrderedDict
-from dataclasses import field
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from otelprobe.demo.faults import Switches
-from otelprobe.quick import dataclass
 
 ACCESS_LIFETIME = 300
 REFRESH_LIFETIME = 3600

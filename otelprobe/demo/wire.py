@@ -6,6 +6,7 @@ import socket
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from werkzeug.http import http_date
@@ -15,7 +16,6 @@ from otelprobe import __version__
 from otelprobe.demo.faults import Switches
 from otelprobe.demo.provider import PATH
 from otelprobe.demo.state import Clock
-from otelprobe.quick import dataclass
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
