@@ -7,11 +7,10 @@ from typing import Any
 from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.result import Exchange
-from otelprobe.transport.adapter import choose_route
 from otelprobe.transport.dial import Attempt, Route, dial
+from otelprobe.transport.handshake import Handshake
 from otelprobe.transport.once import Orders
 from otelprobe.transport.reasons import failure
-from otelprobe.transport.route import Target, place
 from otelprobe.transport.trust import read_unverified_facts, unverified_context
 
 REFUSALS = frozenset(
@@ -40,34 +39,16 @@ class Inspected:
 
 def inspect_once(host: str, port: int, orders: Orders, span_id: int, *, verify: bool) -> Inspected:
     """Make a handshake. Where it fails by the certificate, a second one that trusts anything reads what was shown."""
-    clock = orders.clock
-    if clock.monotonic() >= orders.deadline:
-        raise CheckFailed(Reason.DEADLINE_EXCEEDED, "no time was left for the handshake")
-    route = choose_route(Target("https", host, port, "/"), orders.options, orders.proxies)
+    handshake = Handshake(host, port, orders)
+    route, attempt = handshake.route, handshake.attempt
     blind = Route(route.target, route.proxy, unverified_context(), route.proxy_context, route.ip_version)
-    attempt = Attempt(clock, orders.deadline, place(host, port))
-    start_ns, start = clock.time_ns(), clock.monotonic()
     chain, failed = _shake(route if verify else blind, attempt, verified=verify)
-    end = clock.monotonic()
+    end = orders.clock.monotonic()
     if isinstance(failed, CheckFailed) and failed.reason in REFUSALS:
-        second = Attempt(clock, orders.deadline, attempt.place)
+        second = Attempt(orders.clock, orders.deadline, attempt.place)
         chain, _ = _shake(blind, second, verified=False)
         attempt.tls = second.tls
-    exchange = Exchange(
-        method="TLS",
-        url=f"tls://{place(host, port)}",
-        host=host,
-        port=port,
-        span_id=span_id,
-        start_ns=start_ns,
-        duration=end - start,
-        phases=attempt.phases(end),
-        reason=None if failed is None else failed.reason if isinstance(failed, CheckFailed) else Reason.PROBER_ERROR,
-        peer_address=None if attempt.peer is None else attempt.peer[0],
-        peer_port=None if attempt.peer is None else attempt.peer[1],
-        tls=attempt.tls,
-        handshake=True,
-    )
+    exchange = handshake.exchange(span_id, failed, end)
     return Inspected(exchange, chain, failed)
 
 

@@ -13,11 +13,10 @@ from types import MappingProxyType
 from otelprobe.quick import dataclass
 from otelprobe.reasons import CheckFailed, Reason
 from otelprobe.result import Exchange
-from otelprobe.transport.adapter import choose_route
 from otelprobe.transport.dial import Attempt, Link, Route, reach
+from otelprobe.transport.handshake import Handshake
 from otelprobe.transport.once import Orders
 from otelprobe.transport.reasons import Phase, failure
-from otelprobe.transport.route import Target, place
 
 VERSIONS: Mapping[str, bytes] = MappingProxyType({"1.0": b"\x03\x01", "1.1": b"\x03\x02"})
 """The versions by their numbers on the wire (RFC 2246, RFC 4346)."""
@@ -49,29 +48,9 @@ class Proposed:
 
 def propose_once(host: str, port: int, version: str, orders: Orders, span_id: int) -> Proposed:
     """Propose this version and no other. Silence after it, or a broken connection, is a refusal."""
-    clock = orders.clock
-    if clock.monotonic() >= orders.deadline:
-        raise CheckFailed(Reason.DEADLINE_EXCEEDED, "no time was left for the handshake")
-    route = choose_route(Target("https", host, port, "/"), orders.options, orders.proxies)
-    attempt = Attempt(clock, orders.deadline, place(host, port))
-    start_ns, start = clock.time_ns(), clock.monotonic()
-    taken, failed = _propose(route, attempt, version)
-    end = clock.monotonic()
-    exchange = Exchange(
-        method="TLS",
-        url=f"tls://{place(host, port)}",
-        host=host,
-        port=port,
-        span_id=span_id,
-        start_ns=start_ns,
-        duration=end - start,
-        phases=attempt.phases(end),
-        reason=None if failed is None else failed.reason if isinstance(failed, CheckFailed) else Reason.PROBER_ERROR,
-        peer_address=None if attempt.peer is None else attempt.peer[0],
-        peer_port=None if attempt.peer is None else attempt.peer[1],
-        control=orders.control,
-        handshake=True,
-    )
+    handshake = Handshake(host, port, orders)
+    taken, failed = _propose(handshake.route, handshake.attempt, version)
+    exchange = handshake.exchange(span_id, failed, orders.clock.monotonic())
     return Proposed(exchange, taken, failed)
 
 
